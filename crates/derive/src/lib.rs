@@ -1,0 +1,1 @@
+//! The Shape derive: a validator from a Rust type.

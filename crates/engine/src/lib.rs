@@ -1,0 +1,1 @@
+//! Snapshots, transactions, commit order, and who is stale.

@@ -1,0 +1,1 @@
+//! The function API and the one door to run functions.

@@ -1,0 +1,1 @@
+//! The presence of a chat: the first application, in Rust functions.

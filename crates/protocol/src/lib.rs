@@ -1,0 +1,1 @@
+//! The sync protocol: frames, and the session as a state machine.

@@ -1,0 +1,1 @@
+//! WebSocket, HTTP, identity: everything that touches the network.

@@ -1,0 +1,1 @@
+//! Versioned documents and index entries: in memory, and in SQLite.

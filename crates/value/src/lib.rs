@@ -1,0 +1,1 @@
+//! Values, their total order, key bytes, ids, JSON forms, validators and schemas.
