@@ -1,0 +1,1 @@
+//! Tests of the interval arithmetic of read sets.
