@@ -1,0 +1,391 @@
+//! What clients send.
+//!
+//! Tolerant of field order, unknown fields and the spellings of all clients; strict on what would
+//! otherwise be guessed. A value error inside `args` belongs to its own call (`Args`), everything
+//! else wrong in a frame ends the connection. Source: spec/sync-protocol.md section 3.
+
+use std::borrow::Cow;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use value::{ComponentPath, FunctionPath, Timestamp, Value};
+
+use crate::error::{ErrorClass, SystemError};
+use crate::ids::{QueryId, RequestId, SessionId};
+use crate::limits::ARGS_BYTES_MAX;
+
+/// The arguments of a call, or why they are no arguments. Usually one object.
+pub type Args = Result<Vec<Value>, String>;
+
+/// One message of a client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClientMessage {
+    /// Opens the session.
+    Connect(Connect),
+    /// Adds and removes queries.
+    ModifyQuerySet(ModifyQuerySet),
+    /// Runs a mutation.
+    Mutation(CallRequest),
+    /// Runs an action.
+    Action(CallRequest),
+    /// Replaces the identity.
+    Authenticate {
+        /// The identity version that the client believes in.
+        base: u32,
+        /// The new credentials.
+        token: Token,
+    },
+    /// Telemetry, never answered.
+    Event,
+}
+
+/// Opens the session. Normally the first message; may be missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connect {
+    /// The client's session.
+    pub session: SessionId,
+    /// Successful opens before this one.
+    pub connection_count: u32,
+    /// Why the connection before ended, for the log. `None` when the client does not say.
+    pub last_close_reason: Option<String>,
+    /// The greatest timestamp this client has seen.
+    pub max_observed: Option<Timestamp>,
+    /// The client's clock, Unix milliseconds.
+    pub client_ts_ms: Option<i64>,
+}
+
+/// A step of the query set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModifyQuerySet {
+    /// The query set version that the client believes in.
+    pub base: u32,
+    /// The version after it.
+    pub new: u32,
+    /// In the order to be applied; may be empty.
+    pub modifications: Vec<QuerySetModification>,
+}
+
+/// One change of the query set.
+#[derive(Clone, Debug, PartialEq)]
+pub enum QuerySetModification {
+    /// Shows one more query.
+    Add(AddQuery),
+    /// Shows it no longer.
+    Remove(QueryId),
+}
+
+/// A query to be shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddQuery {
+    /// Chosen by the client.
+    pub query: QueryId,
+    /// The function.
+    pub path: FunctionPath,
+    /// Its arguments.
+    pub args: Args,
+    /// Bytes of the arguments as they came.
+    pub args_bytes: usize,
+    /// A journal that the server handed out earlier.
+    pub journal: Option<String>,
+    /// Root unless an admin looks into a component.
+    pub component: ComponentPath,
+}
+
+/// A mutation or an action to be run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallRequest {
+    /// Names the answer.
+    pub request: RequestId,
+    /// The function.
+    pub path: FunctionPath,
+    /// Its arguments.
+    pub args: Args,
+    /// Bytes of the arguments as they came.
+    pub args_bytes: usize,
+    /// Root unless an admin looks into a component.
+    pub component: ComponentPath,
+}
+
+/// Credentials, not yet verified.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Token {
+    /// Anonymous from now on.
+    None,
+    /// A JWT of an auth provider.
+    User(String),
+    /// A deploy or admin key, as sent.
+    Admin {
+        /// The key, with any prefix such as `prod:`.
+        key: String,
+        /// The user that the admin acts as.
+        acting_as: Option<ImpersonatedUser>,
+    },
+}
+
+/// A user described by an admin, as it will show in `ctx.auth`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImpersonatedUser {
+    /// Given, or `issuer|subject`.
+    pub token_identifier: String,
+    /// All claims under their wire names, `issuer`, `subject` and custom claims included.
+    pub claims: serde_json::Map<String, serde_json::Value>,
+}
+
+impl ClientMessage {
+    /// Reads one text frame.
+    ///
+    /// Errors are of class `BadRequest`: `WSMessageInvalidJson` with a text that starts
+    /// `Received Invalid JSON on websocket: `, or `InvalidComponentPath`.
+    pub fn decode(text: &str) -> Result<ClientMessage, SystemError> {
+        let tag: Tag<'_> = parse(text)?;
+        match &*tag.kind {
+            "Connect" => parse::<ConnectFrame>(text)?.read(),
+            "ModifyQuerySet" => parse::<ModifyQuerySetFrame<'_>>(text)?.read(),
+            "Mutation" => parse::<CallFrame<'_>>(text)?.read().map(ClientMessage::Mutation),
+            "Action" => parse::<CallFrame<'_>>(text)?.read().map(ClientMessage::Action),
+            "Authenticate" => parse::<AuthenticateFrame>(text)?.read(),
+            "Event" => Ok(ClientMessage::Event),
+            unknown => Err(invalid(format!("unknown message type {unknown:?}"))),
+        }
+    }
+}
+
+/// Frames as serde reads them. One struct for each type, since `RawValue` can not pass through
+/// an enum that is tagged from inside.
+#[derive(Deserialize)]
+struct Tag<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ConnectFrame {
+    session_id: String,
+    connection_count: u32,
+    last_close_reason: Option<String>,
+    max_observed_timestamp: Option<String>,
+    client_ts: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ModifyQuerySetFrame<'a> {
+    base_version: u32,
+    new_version: u32,
+    #[serde(borrow)]
+    modifications: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AddFrame<'a> {
+    query_id: u32,
+    udf_path: String,
+    #[serde(borrow)]
+    args: Vec<&'a RawValue>,
+    journal: Option<String>,
+    component_path: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RemoveFrame {
+    query_id: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CallFrame<'a> {
+    request_id: u32,
+    udf_path: String,
+    #[serde(borrow)]
+    args: Vec<&'a RawValue>,
+    component_path: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AuthenticateFrame {
+    base_version: u32,
+    token_type: String,
+    value: Option<String>,
+    impersonating: Option<serde_json::Map<String, serde_json::Value>>,
+    #[serde(rename = "acting_as")]
+    acting_as: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+impl ConnectFrame {
+    fn read(self) -> Result<ClientMessage, SystemError> {
+        let max_observed = match self.max_observed_timestamp.as_deref().map(Timestamp::from_wire) {
+            Some(Ok(ts)) => Some(ts),
+            Some(Err(error)) => return Err(invalid(format!("maxObservedTimestamp: {error}"))),
+            None => None,
+        };
+        Ok(ClientMessage::Connect(Connect {
+            session: self.session_id.parse().map_err(invalid)?,
+            connection_count: self.connection_count,
+            last_close_reason: self.last_close_reason,
+            max_observed,
+            client_ts_ms: self.client_ts,
+        }))
+    }
+}
+
+impl ModifyQuerySetFrame<'_> {
+    fn read(self) -> Result<ClientMessage, SystemError> {
+        let modifications =
+            self.modifications.into_iter().map(modification).collect::<Result<Vec<_>, _>>()?;
+        let (base, new) = (self.base_version, self.new_version);
+        Ok(ClientMessage::ModifyQuerySet(ModifyQuerySet { base, new, modifications }))
+    }
+}
+
+fn modification(raw: &RawValue) -> Result<QuerySetModification, SystemError> {
+    let tag: Tag<'_> = parse(raw.get())?;
+    match &*tag.kind {
+        "Add" => {
+            let frame: AddFrame<'_> = parse(raw.get())?;
+            let (args, args_bytes) = read_args(&frame.args);
+            Ok(QuerySetModification::Add(AddQuery {
+                query: QueryId(frame.query_id),
+                path: function_path(&frame.udf_path)?,
+                args,
+                args_bytes,
+                journal: frame.journal,
+                component: component_path(frame.component_path)?,
+            }))
+        }
+        "Remove" => {
+            let frame: RemoveFrame = parse(raw.get())?;
+            Ok(QuerySetModification::Remove(QueryId(frame.query_id)))
+        }
+        unknown => Err(invalid(format!("unknown modification type {unknown:?}"))),
+    }
+}
+
+impl CallFrame<'_> {
+    fn read(self) -> Result<CallRequest, SystemError> {
+        let (args, args_bytes) = read_args(&self.args);
+        Ok(CallRequest {
+            request: RequestId(self.request_id),
+            path: function_path(&self.udf_path)?,
+            args,
+            args_bytes,
+            component: component_path(self.component_path)?,
+        })
+    }
+}
+
+impl AuthenticateFrame {
+    fn read(self) -> Result<ClientMessage, SystemError> {
+        let value = || self.value.clone().ok_or_else(|| invalid("missing field `value`"));
+        let token = match &*self.token_type {
+            "None" => Token::None,
+            "User" => Token::User(value()?),
+            "Admin" => Token::Admin {
+                key: value()?,
+                acting_as: match self.impersonating.or(self.acting_as) {
+                    Some(claims) => Some(ImpersonatedUser::read(claims)?),
+                    None => None,
+                },
+            },
+            unknown => return Err(invalid(format!("unknown token type {unknown:?}"))),
+        };
+        Ok(ClientMessage::Authenticate { base: self.base_version, token })
+    }
+}
+
+/// The claims with a fixed type. Every other key is a custom claim of any type.
+const TEXT_CLAIMS: [&str; 19] = [
+    "tokenIdentifier",
+    "issuer",
+    "subject",
+    "name",
+    "givenName",
+    "familyName",
+    "nickname",
+    "preferredUsername",
+    "profileUrl",
+    "pictureUrl",
+    "websiteUrl",
+    "email",
+    "gender",
+    "birthday",
+    "timezone",
+    "language",
+    "phoneNumber",
+    "address",
+    "updatedAt",
+];
+const BOOLEAN_CLAIMS: [&str; 2] = ["emailVerified", "phoneNumberVerified"];
+
+impl ImpersonatedUser {
+    fn read(
+        mut claims: serde_json::Map<String, serde_json::Value>,
+    ) -> Result<ImpersonatedUser, SystemError> {
+        let known = |key: &str| TEXT_CLAIMS.contains(&key) || BOOLEAN_CLAIMS.contains(&key);
+        claims.retain(|key, claim| !(claim.is_null() && known(key)));
+        for key in TEXT_CLAIMS {
+            if claims.get(key).is_some_and(|claim| !claim.is_string()) {
+                return Err(invalid(format!("claim {key:?} must be a string")));
+            }
+        }
+        for key in BOOLEAN_CLAIMS {
+            if claims.get(key).is_some_and(|claim| !claim.is_boolean()) {
+                return Err(invalid(format!("claim {key:?} must be a boolean")));
+            }
+        }
+        let text = |key: &str| claims.get(key).and_then(|claim| claim.as_str());
+        let token_identifier = match (text("tokenIdentifier"), text("issuer"), text("subject")) {
+            (Some(identifier), _, _) => identifier.to_owned(),
+            (None, Some(issuer), Some(subject)) => format!("{issuer}|{subject}"),
+            (None, _, _) => {
+                return Err(invalid("impersonation needs tokenIdentifier, or issuer and subject"));
+            }
+        };
+        Ok(ImpersonatedUser { token_identifier, claims })
+    }
+}
+
+/// The values and the bytes they came in.
+fn read_args(raw: &[&RawValue]) -> (Args, usize) {
+    let bytes = raw.iter().map(|value| value.get().len()).sum();
+    let mut args = Vec::with_capacity(raw.len().min(16));
+    let mut size = 0;
+    for value in raw {
+        match value::json::parse(value.get()) {
+            Ok(value) => {
+                size += value.size();
+                args.push(value);
+            }
+            Err(error) => return (Err(error.to_string()), bytes),
+        }
+    }
+    if size > ARGS_BYTES_MAX {
+        return (Err(format!("arguments are too large: {size} bytes of {ARGS_BYTES_MAX}")), bytes);
+    }
+    (Ok(args), bytes)
+}
+
+fn function_path(text: &str) -> Result<FunctionPath, SystemError> {
+    FunctionPath::from_str(text).map_err(|error| invalid(format!("udfPath {text:?}: {error}")))
+}
+
+fn component_path(text: Option<String>) -> Result<ComponentPath, SystemError> {
+    let Some(text) = text else { return Ok(ComponentPath::root()) };
+    ComponentPath::from_str(&text).map_err(|error| {
+        let message = format!("invalid component path {text:?}: {error}");
+        SystemError::new(ErrorClass::BadRequest, "InvalidComponentPath", message)
+    })
+}
+
+fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, SystemError> {
+    serde_json::from_str(text).map_err(invalid)
+}
+
+fn invalid(cause: impl std::fmt::Display) -> SystemError {
+    let message = format!("Received Invalid JSON on websocket: {cause}");
+    SystemError::new(ErrorClass::BadRequest, "WSMessageInvalidJson", message)
+}

@@ -1,0 +1,113 @@
+//! The names that one connection uses: queries, requests, its session, and its version vector.
+
+use std::fmt;
+use std::str::FromStr;
+
+use value::Timestamp;
+
+/// A query of one connection. Chosen by the client, kept across its reconnects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueryId(pub u32);
+
+/// A mutation or an action of one client: one counter for both kinds, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u32);
+
+impl fmt::Display for QueryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The client's session: a UUID. npm keeps it for all reconnects of one client object, Rust and
+/// Python take a new one for every socket. With a `RequestId` it names a mutation for ever.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub [u8; 16]);
+
+/// The text is not a UUID.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid session id: not a UUID")]
+pub struct InvalidSessionId;
+
+impl FromStr for SessionId {
+    type Err = InvalidSessionId;
+
+    /// Any usual form of a UUID: hyphenated, 32 digits, in braces, or as `urn:uuid:`.
+    fn from_str(text: &str) -> Result<SessionId, InvalidSessionId> {
+        let digits = uuid_digits(text).ok_or(InvalidSessionId)?;
+        let mut id = [0; 16];
+        for (place, digit) in digits.into_iter().enumerate() {
+            id[place / 2] = id[place / 2] << 4 | digit;
+        }
+        Ok(SessionId(id))
+    }
+}
+
+fn uuid_digits(text: &str) -> Option<[u8; 32]> {
+    let body = match text.strip_prefix("urn:uuid:") {
+        Some(hyphenated) if hyphenated.len() == 36 => hyphenated,
+        Some(_) => return None,
+        None => match text.strip_prefix('{') {
+            Some(rest) => rest.strip_suffix('}').filter(|inner| inner.len() == 36)?,
+            None => text,
+        },
+    };
+    let hyphenated = body.len() == 36;
+    if !hyphenated && body.len() != 32 {
+        return None;
+    }
+    let mut digits = [0; 32];
+    let mut count = 0;
+    for (place, byte) in body.bytes().enumerate() {
+        if hyphenated && matches!(place, 8 | 13 | 18 | 23) {
+            if byte != b'-' {
+                return None;
+            }
+            continue;
+        }
+        digits[count] = char::from(byte).to_digit(16)? as u8;
+        count += 1;
+    }
+    Some(digits)
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, byte) in self.0.iter().enumerate() {
+            if matches!(place, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionId({self})")
+    }
+}
+
+/// What a client shows: which query set, under which identity, as of when. Every connection
+/// starts at zero in all three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Counts changes of the query set.
+    pub query_set: u32,
+    /// Counts changes of the identity.
+    pub identity: u32,
+    /// The snapshot that all results belong to.
+    pub ts: Timestamp,
+}
+
+impl Version {
+    /// Where a connection starts.
+    pub const START: Version = Version { query_set: 0, identity: 0, ts: Timestamp(0) };
+}

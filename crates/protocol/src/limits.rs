@@ -1,0 +1,54 @@
+//! Limits and intervals of one connection. "official" marks numbers of the reference backend.
+
+/// Bytes of one incoming WebSocket frame (official). The socket enforces it.
+pub const FRAME_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of one incoming message of several frames (official). The socket enforces it.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of the arguments of one call, as decoded values (official).
+pub const ARGS_BYTES_MAX: usize = 16 << 20;
+
+/// Mutations that wait for their turn (official).
+pub const MUTATIONS_QUEUED_MAX: usize = 1000;
+
+/// Actions that run at the same time (official).
+pub const ACTIONS_RUNNING_MAX: usize = 1000;
+
+/// Queries subscribed by one connection. Far above any known application.
+pub const QUERIES_MAX: usize = 10_000;
+
+/// Messages that wait while a token is verified.
+pub const MESSAGES_WAITING_MAX: usize = 4096;
+
+/// Bytes of everything a connection makes the session hold: messages that wait for a
+/// verification, arguments of queued mutations and of subscribed queries. As frame bytes.
+pub const HELD_BYTES_MAX: usize = 128 << 20;
+
+/// Bytes of answers that wait behind a transition which the peer does not read.
+pub const ANSWER_BYTES_WAITING_MAX: usize = 64 << 20;
+
+/// Transitions handed to the writer and not yet written. While it is reached no other one is
+/// computed, so a slow client gets fewer and newer ones. The reference allows 2; one is enough
+/// since the next starts as soon as the writer has taken this one.
+pub const TRANSITIONS_WAITING_MAX: u32 = 1;
+
+/// Bytes of one part of a chunked transition (official).
+pub const CHUNK_BYTES_MAX: usize = 5_000_000;
+
+/// Bytes of a close reason (official; RFC 6455 allows 123).
+pub const CLOSE_REASON_BYTES_MAX: usize = 123;
+
+/// Silence after which the session sends a `Ping` message (official).
+pub const PING_AFTER_MS: i64 = 15_000;
+
+/// Interval of WebSocket ping frames (official). The socket sends them.
+pub const PING_FRAME_EVERY_MS: i64 = 5_000;
+
+/// Time without any frame from the peer after which it counts as gone (official).
+pub const PEER_SILENT_MS_MAX: i64 = 120_000;
+
+/// How long the first transition of a reconnected client waits for the mutations that came with
+/// it. They are replays more often than not, and a transition that shows one before its answer
+/// makes the client's optimistic row appear twice.
+pub const REPLAY_WAIT_MS: i64 = 500;

@@ -1,0 +1,266 @@
+//! The query set, and the transitions that bring it to the client.
+//!
+//! A transition is due when the client has announced something that no transition has confirmed,
+//! when an answer has no transition after it, or when a result is stale. `flush` starts a refresh
+//! and notes what it covers; everything that comes meanwhile belongs to the next one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use value::{ComponentPath, FunctionPath, Timestamp, Value};
+
+use crate::client::{AddQuery, ModifyQuerySet, QuerySetModification};
+use crate::error::{ErrorClass, SystemError};
+use crate::ids::{QueryId, Version};
+use crate::limits::{QUERIES_MAX, REPLAY_WAIT_MS, TRANSITIONS_WAITING_MAX};
+use crate::outgoing::{Modification, Outgoing, Transition};
+use crate::result::{Digest, QueryResult};
+
+use super::{Output, Session, Subscription, runnable, too_many_requests};
+
+/// A query of the set.
+pub(super) struct Query {
+    path: FunctionPath,
+    args: Arc<Vec<Value>>,
+    args_bytes: usize,
+    component: ComponentPath,
+    journal: Option<Arc<str>>,
+    /// What the client shows.
+    shown: Option<Digest>,
+    /// The failure of a query that can not run. It is never subscribed.
+    failed: Option<Arc<QueryResult>>,
+}
+
+/// A refresh that runs, or whose result is held back.
+pub(super) struct Refresh {
+    query_set: u32,
+    identity: u32,
+    at_least: Timestamp,
+    removed: BTreeSet<QueryId>,
+    /// New queries that can not run: their failures go out with this refresh.
+    failed: Vec<QueryId>,
+    /// Finished, but a mutation that it may show is not answered yet.
+    held: Option<(Timestamp, Vec<(QueryId, Arc<QueryResult>)>)>,
+}
+
+impl<I: Clone> Session<I> {
+    pub(super) fn modify_query_set(&mut self, step: ModifyQuerySet) -> Result<(), SystemError> {
+        let ModifyQuerySet { base, new, modifications } = step;
+        let current = self.received_query_set;
+        if base != current {
+            let message = format!(
+                "Base version {base} passed up doesn't match the current version {current}"
+            );
+            // A client that lost its Connect has also lost count: only a reconnect heals it.
+            return Err(match self.connect {
+                Some(_) => SystemError::new(ErrorClass::BadRequest, "BaseVersionMismatch", message),
+                None => SystemError::internal(message),
+            });
+        }
+        if new <= base {
+            let message = format!("ModifyQuerySet from version {base} to {new}");
+            return Err(SystemError::internal(message));
+        }
+        for modification in modifications {
+            match modification {
+                QuerySetModification::Add(add) => self.add(add)?,
+                QuerySetModification::Remove(query) => self.remove(query)?,
+            }
+        }
+        self.received_query_set = new;
+        Ok(())
+    }
+
+    fn add(&mut self, add: AddQuery) -> Result<(), SystemError> {
+        let AddQuery { query, path, args, args_bytes, journal, component } = add;
+        if self.queries.contains_key(&query) {
+            return Err(SystemError::internal(format!("query {query} is added twice")));
+        }
+        if self.queries.len() >= QUERIES_MAX {
+            return Err(too_many_requests("too many queries on one connection"));
+        }
+        self.hold(args_bytes)?;
+        let (args, failed) = match runnable(args, &component) {
+            Ok(args) => (args, None),
+            Err(detail) => {
+                let call_id = self.call_id(None);
+                let error = self.call_error(call_id, detail);
+                (Vec::new(), Some(Arc::new(QueryResult::failure(&error, &[], None))))
+            }
+        };
+        self.removed.remove(&query);
+        self.fresh.insert(query);
+        self.queries.insert(
+            query,
+            Query {
+                path,
+                args: Arc::new(args),
+                args_bytes,
+                component,
+                journal: journal.map(Arc::from),
+                shown: None,
+                failed,
+            },
+        );
+        Ok(())
+    }
+
+    fn remove(&mut self, query: QueryId) -> Result<(), SystemError> {
+        let Some(gone) = self.queries.remove(&query) else {
+            return Err(SystemError::internal(format!("query {query} is removed, but unknown")));
+        };
+        self.held_bytes = self.held_bytes.saturating_sub(gone.args_bytes);
+        let was_fresh = self.fresh.remove(&query);
+        if !was_fresh && gone.failed.is_none() {
+            self.unsubscribe.insert(query);
+        }
+        self.removed.insert(query);
+        Ok(())
+    }
+
+    /// Whether a transition is due, and nothing stands in the way of its refresh.
+    pub(super) fn may_refresh(&mut self, now_ms: i64) -> bool {
+        let busy = self.refresh.is_some() || self.transitions_waiting >= TRANSITIONS_WAITING_MAX;
+        self.is_due() && !busy && (self.begun || self.may_begin(now_ms))
+    }
+
+    fn is_due(&self) -> bool {
+        let Version { query_set, identity, ts } = self.current;
+        let announced = (self.received_query_set, self.received_identity);
+        announced != (query_set, identity) || self.answer_unfollowed || self.changed > ts
+    }
+
+    /// The first transition waits for a token that is being verified, and on a reconnect, for a
+    /// while, for the mutations that came along.
+    fn may_begin(&mut self, now_ms: i64) -> bool {
+        if self.waiting.is_some() {
+            return false;
+        }
+        let again = self.connect.as_ref().is_some_and(|connected| connected.again);
+        let mutations_run = self.mutation.is_some() || !self.mutations.is_empty();
+        let since = *self.due_since_ms.get_or_insert(now_ms);
+        !(again && mutations_run) || now_ms.saturating_sub(since) >= REPLAY_WAIT_MS
+    }
+
+    pub(super) fn start_refresh(&mut self, out: &mut Vec<Output<I>>) {
+        for query in std::mem::take(&mut self.unsubscribe) {
+            out.push(Output::Unsubscribe(query));
+        }
+        let fresh = std::mem::take(&mut self.fresh);
+        let mut failed = Vec::new();
+        for (id, query) in &self.queries {
+            match (fresh.contains(id), &query.failed) {
+                (true, Some(_)) => failed.push(*id),
+                (false, Some(_)) => {}
+                (false, None) if !self.identity.changed => {}
+                (_, None) => out.push(Output::Subscribe(Subscription {
+                    query: *id,
+                    path: query.path.clone(),
+                    args: Arc::clone(&query.args),
+                    journal: query.journal.clone(),
+                    identity: self.identity.handle.clone(),
+                    component: query.component.clone(),
+                })),
+            }
+        }
+        self.identity.changed = false;
+        self.begun = true;
+        let observed = self.connect.as_ref().map_or(Timestamp(0), |it| it.max_observed);
+        let at_least = self.current.ts.max(self.answered_ts).max(self.changed).max(observed);
+        self.refresh = Some(Refresh {
+            query_set: self.received_query_set,
+            identity: self.received_identity,
+            at_least,
+            removed: std::mem::take(&mut self.removed),
+            failed,
+            held: None,
+        });
+        out.push(Output::Refresh { at_least });
+    }
+
+    pub(super) fn refreshed(
+        &mut self,
+        ts: Timestamp,
+        results: Vec<(QueryId, Arc<QueryResult>)>,
+        out: &mut Vec<Output<I>>,
+    ) -> Result<(), SystemError> {
+        let Some(refresh) = self.refresh.as_mut().filter(|refresh| refresh.held.is_none()) else {
+            return Ok(());
+        };
+        if ts < refresh.at_least {
+            let message = format!("refreshed at {ts}, before {}", refresh.at_least);
+            return Err(SystemError::internal(message));
+        }
+        refresh.held = Some((ts, results));
+        self.release_refresh(out)
+    }
+
+    /// Sends the transition of a finished refresh, unless it may show a mutation that is not
+    /// answered yet.
+    pub(super) fn release_refresh(&mut self, out: &mut Vec<Output<I>>) -> Result<(), SystemError> {
+        let committed = self.mutation.as_ref().and_then(|running| running.committed);
+        let ready = self.refresh.take_if(|refresh| match (&refresh.held, committed) {
+            (None, _) => false,
+            (Some((ts, _)), Some(committed)) => *ts < committed,
+            (Some(_), None) => true,
+        });
+        let Some(Refresh { query_set, identity, removed, failed, held, .. }) = ready else {
+            return Ok(());
+        };
+        let Some((ts, results)) = held else { return Ok(()) };
+        let mut modifications: BTreeMap<QueryId, Modification> =
+            removed.into_iter().map(|query| (query, Modification::Removed(query))).collect();
+        for (id, result) in results {
+            self.show(id, result, &mut modifications);
+        }
+        for id in failed {
+            if let Some(result) = self.queries.get(&id).and_then(|query| query.failed.clone()) {
+                self.show(id, result, &mut modifications);
+            }
+        }
+        let end = Version { query_set, identity, ts };
+        self.transition(end, modifications.into_values().collect(), out);
+        Ok(())
+    }
+
+    /// Takes a result into the transition, unless the client shows the same already. A query
+    /// that was removed meanwhile, or removed and added again, is not part of this refresh.
+    fn show(
+        &mut self,
+        id: QueryId,
+        result: Arc<QueryResult>,
+        modifications: &mut BTreeMap<QueryId, Modification>,
+    ) {
+        let Some(query) = self.queries.get_mut(&id) else { return };
+        if self.fresh.contains(&id) {
+            return;
+        }
+        query.journal = result.journal().cloned();
+        if query.shown != Some(result.digest()) {
+            query.shown = Some(result.digest());
+            modifications.insert(id, Modification::Result(id, result));
+        }
+    }
+
+    fn transition(
+        &mut self,
+        end: Version,
+        modifications: Vec<Modification>,
+        out: &mut Vec<Output<I>>,
+    ) {
+        let transition = Transition {
+            start: self.current,
+            end,
+            modifications,
+            clock_skew_ms: self.connect.as_ref().and_then(|connected| connected.clock_skew_ms),
+            chunks: self.options.client.takes_chunks(),
+        };
+        self.current = end;
+        if end.ts >= self.answered_ts {
+            self.answer_unfollowed = false;
+        }
+        self.transitions_waiting += 1;
+        self.answers.before += std::mem::take(&mut self.answers.after);
+        out.push(Output::Send(Outgoing::Transition(transition)));
+    }
+}
