@@ -1,0 +1,44 @@
+# The whole interface, for people and for CI. `make` alone lists it.
+# Needs Rust (the version of rust-toolchain.toml), Node 20 or newer, and Python 3.
+
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TARGET_DIR
+DATA ?= ./concave-data
+NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+CLIENTS := tests/clients/npm
+
+.DEFAULT_GOAL := help
+.PHONY: help run test rust-tests client-tests fmt lint deny
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+
+run: ## build and serve the chat application on http://127.0.0.1:3210, data in ./concave-data
+	cargo build --release --locked --bin concave
+	$(CARGO_TARGET_DIR)/release/concave serve --app presence --data $(DATA) --dev-auth
+
+test: lint rust-tests client-tests ## everything that must pass
+
+rust-tests:
+	cargo build --workspace --locked
+ifeq ($(NEXTEST),yes)
+	cargo nextest run --workspace --locked
+	cargo test --workspace --locked --doc --quiet
+else
+	cargo test --workspace --locked
+endif
+
+client-tests:
+	cargo build --workspace --locked
+	cd $(CLIENTS) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	cd $(CLIENTS) && CONCAVE_BIN=$(CARGO_TARGET_DIR)/debug/concave npm test
+
+fmt: ## format the Rust sources
+	cargo fmt --all
+
+lint: ## formatting and lints, warnings are errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+deny: ## licenses, bans and sources of dependencies (needs cargo-deny)
+	cargo deny check licenses bans sources
