@@ -204,7 +204,7 @@ fn set_edge<'a>(
 /// The place of `field` in the key: `_id` comes after all fields of the index.
 fn position_of(fields: &[FieldPath], field: &FieldPath) -> Result<usize, RangeError> {
     let found = fields.iter().position(|candidate| candidate == field);
-    let id = || (field.to_string() == ID_FIELD).then_some(fields.len());
+    let id = || (field.as_str() == ID_FIELD).then_some(fields.len());
     found.or_else(id).ok_or_else(|| RangeError {
         code: "FieldNotInIndex",
         message: format!("the field \"{field}\" is not in the index on {}", list(fields)),
