@@ -9,9 +9,11 @@
 //! `MemoryStore` is the reference; `SqliteStore` must give the same answers and keep them on disk.
 
 mod memory;
+mod sqlite;
 mod types;
 
 pub use memory::MemoryStore;
+pub use sqlite::{Durability, SqliteOptions, SqliteStore};
 pub use types::{
     AppendError, Collected, Commit, DocumentWrite, EntryWrite, IndexId, LogRow, Order, Page, Row,
     Store, StoreError, TIMESTAMP_MAX, TabletId,

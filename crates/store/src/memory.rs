@@ -154,7 +154,9 @@ impl Store for MemoryStore {
     }
 
     fn counts(&self) -> Result<BTreeMap<TabletId, u64>, StoreError> {
-        Ok(self.state.read().counts.clone())
+        let state = self.state.read();
+        let live = state.counts.iter().filter(|(_, count)| **count > 0);
+        Ok(live.map(|(tablet, count)| (*tablet, *count)).collect())
     }
 
     fn global(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {

@@ -201,7 +201,7 @@ pub trait Store: Send + Sync {
     /// Commits may still use timestamps inside the reserved block.
     fn reserve(&self, up_to: Timestamp) -> Result<(), StoreError>;
 
-    /// Live documents of each tablet that ever had one and was not dropped.
+    /// Live documents of each tablet; tablets without any are left out.
     fn counts(&self) -> Result<BTreeMap<TabletId, u64>, StoreError>;
 
     /// A named value outside all versions.
