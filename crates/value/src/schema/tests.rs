@@ -1,0 +1,1 @@
+//! Checks of schemas against the vectors, and one table a rule.

@@ -1,0 +1,1 @@
+//! Rust types to values and back, a line per case.

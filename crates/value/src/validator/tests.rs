@@ -1,0 +1,1 @@
+//! Checks of validators against the vectors, and of their texts.
