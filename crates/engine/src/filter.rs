@@ -8,8 +8,9 @@
 //!
 //! May use value. Source: spec/data-model.md, filters.
 
+mod builders;
+
 use std::borrow::Cow;
-use std::ops::{Add, Div, Mul, Neg, Not, Rem, Sub};
 
 use serde_json::{Map, Value as Json};
 use value::{Object, Value, json};
@@ -196,120 +197,6 @@ impl Expr {
                 Ok(owned(Value::Boolean(!operand)))
             }
         }
-    }
-}
-
-/// Builders, for queries written in Rust; arithmetic and negation have their operators.
-impl Expr {
-    /// The value at a dotted path such as `"author.name"`.
-    pub fn field(path: &str) -> Self {
-        Self::Field(path.trim_matches('.').to_owned())
-    }
-
-    /// A constant.
-    pub fn literal(value: impl Into<Value>) -> Self {
-        Self::Literal(Some(value.into()))
-    }
-
-    /// The missing value: `Expr::field("a").neq(Expr::missing())` passes documents that have `a`.
-    pub fn missing() -> Self {
-        Self::Literal(None)
-    }
-
-    /// `self == other`
-    pub fn eq(self, other: Self) -> Self {
-        Self::Compare(Comparison::Eq, Box::new(self), Box::new(other))
-    }
-
-    /// `self != other`
-    pub fn neq(self, other: Self) -> Self {
-        Self::Compare(Comparison::Neq, Box::new(self), Box::new(other))
-    }
-
-    /// `self < other`
-    pub fn lt(self, other: Self) -> Self {
-        Self::Compare(Comparison::Lt, Box::new(self), Box::new(other))
-    }
-
-    /// `self <= other`
-    pub fn lte(self, other: Self) -> Self {
-        Self::Compare(Comparison::Lte, Box::new(self), Box::new(other))
-    }
-
-    /// `self > other`
-    pub fn gt(self, other: Self) -> Self {
-        Self::Compare(Comparison::Gt, Box::new(self), Box::new(other))
-    }
-
-    /// `self >= other`
-    pub fn gte(self, other: Self) -> Self {
-        Self::Compare(Comparison::Gte, Box::new(self), Box::new(other))
-    }
-
-    /// True unless an operand is false.
-    pub fn and(operands: impl IntoIterator<Item = Self>) -> Self {
-        Self::And(operands.into_iter().collect())
-    }
-
-    /// False unless an operand is true.
-    pub fn or(operands: impl IntoIterator<Item = Self>) -> Self {
-        Self::Or(operands.into_iter().collect())
-    }
-}
-
-impl Add for Expr {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self::Compute(Arithmetic::Add, Box::new(self), Box::new(other))
-    }
-}
-
-impl Sub for Expr {
-    type Output = Self;
-
-    fn sub(self, other: Self) -> Self {
-        Self::Compute(Arithmetic::Sub, Box::new(self), Box::new(other))
-    }
-}
-
-impl Mul for Expr {
-    type Output = Self;
-
-    fn mul(self, other: Self) -> Self {
-        Self::Compute(Arithmetic::Mul, Box::new(self), Box::new(other))
-    }
-}
-
-impl Div for Expr {
-    type Output = Self;
-
-    fn div(self, other: Self) -> Self {
-        Self::Compute(Arithmetic::Div, Box::new(self), Box::new(other))
-    }
-}
-
-impl Rem for Expr {
-    type Output = Self;
-
-    fn rem(self, other: Self) -> Self {
-        Self::Compute(Arithmetic::Mod, Box::new(self), Box::new(other))
-    }
-}
-
-impl Neg for Expr {
-    type Output = Self;
-
-    fn neg(self) -> Self {
-        Self::Neg(Box::new(self))
-    }
-}
-
-impl Not for Expr {
-    type Output = Self;
-
-    fn not(self) -> Self {
-        Self::Not(Box::new(self))
     }
 }
 

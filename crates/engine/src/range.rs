@@ -10,6 +10,8 @@
 //! continue `p` lie in `[p, p·ff)`. `[p, increment(p))` would be wrong: it also holds the keys of
 //! strings that continue the last value of `p` with a zero byte, which is written `00 ff`.
 //!
+//! (Whoever scans by a prefix of values uses [`continuing`], not `Interval::prefix`.)
+//!
 //! May use value. Source: spec/data-model.md, legal index ranges.
 
 use value::{FieldPath, InternalId, Interval, Object, TableNumber, Value, ids, key};
@@ -128,6 +130,13 @@ pub fn key_of(fields: &[FieldPath], body: &Object) -> Vec<u8> {
     }
     key::encode(body.get(ID_FIELD), &mut bytes);
     bytes
+}
+
+/// The keys that are `values`, or continue with more values behind them.
+///
+/// `values` is whole encoded values, such as [`interval`] makes of equalities.
+pub fn continuing(values: &[u8]) -> Interval {
+    Interval { start: values.to_vec(), end: Some(above_all(values.to_vec())) }
 }
 
 /// One end of a range.

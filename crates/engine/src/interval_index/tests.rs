@@ -9,6 +9,7 @@ use value::{Interval, Object, Value, key};
 
 use super::boundaries::value_boundaries;
 use super::{IntervalIndex, StabCost};
+use crate::range::continuing;
 use crate::read_set::ReadSet;
 
 const INDEX: IndexId = IndexId(1);
@@ -27,11 +28,6 @@ fn one(interval: Interval) -> Arc<ReadSet> {
 
 fn tuple(values: &[Value]) -> Vec<u8> {
     key::encode_all(values.iter().map(Some))
-}
-
-/// The keys that continue the whole values `prefix`, as equalities on leading fields select them.
-fn continuing(prefix: &[u8]) -> Interval {
-    Interval { start: prefix.to_vec(), end: Some([prefix, &[0xff]].concat()) }
 }
 
 fn hits(index: &IntervalIndex<u32>, id: IndexId, key: &[u8]) -> Vec<u32> {
@@ -238,7 +234,7 @@ fn check_stab(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn equals_a_loop_over_all(steps in prop::collection::vec(any_step(), 1..60)) {

@@ -67,7 +67,8 @@ fn a_scan_is_one_interval_in_both_directions() {
 fn indexes_are_apart() {
     let mut reads = ReadSet::new();
     reads.add(IndexId(7), span("a", "b"));
-    reads.add(IndexId(3), &span("b", "c"));
+    let borrowed = span("b", "c");
+    reads.add(IndexId(3), &borrowed);
     reads.add(IndexId(5), span("b", "b"));
     assert!(reads.contains(IndexId(7), b"a") && !reads.contains(IndexId(3), b"a"));
     assert!(reads.covers(IndexId(7), &span("a", "aa")));

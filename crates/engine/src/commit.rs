@@ -1,0 +1,368 @@
+//! Commit order: the only place where two transactions meet.
+//!
+//!     snapshot ts ───── commits of others ─────► now
+//!         │     do their keys fall into our read set?
+//!         └── yes: Conflict, run again    no: next ts, apply to memory, queue for the disk
+//!
+//! Under one lock a transaction is validated, gets its timestamp and is applied to memory. Whoever calls
+//! `append_pending` then writes all that is queued in one group. Invariant: timestamps grow, and none is
+//! used twice, also when a group could not be written and its commits are taken back.
+//! Must not run a function, nor read the store, under the lock.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use store::{AppendError, DocumentWrite, EntryWrite};
+use value::{DocumentId, Timestamp};
+
+use crate::catalog::{Catalog, SchemaState, schema_row};
+use crate::engine::{AppendOutcome, Engine, Heads};
+use crate::error::{CommitError, TxError};
+use crate::reservation::Reservation;
+use crate::system;
+use crate::transaction::Transaction;
+use crate::write_log::{IndexWrite, LogEntry, WriteKind};
+
+/// Most commits in one durable write.
+pub const GROUP_COMMITS_MAX: usize = 1000;
+/// Bytes of documents after which no more commits join a group.
+pub const GROUP_BYTES_MAX: usize = 8 << 20;
+/// Most commits that wait for the disk; above, commits are refused as unavailable.
+pub const PENDING_COMMITS_MAX: usize = 20_000;
+
+/// A transaction that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Its timestamp; that of the snapshot when nothing was written. It may be told to others once the
+    /// durable head has reached it.
+    pub ts: Timestamp,
+    /// Whether anything was written.
+    pub wrote: bool,
+    /// The epoch in which it was accepted: if it ends before `ts` is durable, so does the commit.
+    pub epoch: u64,
+}
+
+struct Pending {
+    commit: store::Commit,
+    entry: Arc<LogEntry>,
+}
+
+/// What the commit lock guards.
+pub(crate) struct CommitState {
+    last_assigned: Timestamp,
+    pending: VecDeque<Pending>,
+    /// A group of which nobody knows whether it is on disk, and why.
+    unknown: Option<(Vec<Pending>, String)>,
+}
+
+impl CommitState {
+    pub(crate) fn new(head: Timestamp) -> Self {
+        Self { last_assigned: head, pending: VecDeque::new(), unknown: None }
+    }
+}
+
+/// A transaction's writes, made ready outside the lock.
+struct Prepared {
+    writes: Vec<IndexWrite>,
+    documents: Vec<DocumentWrite>,
+    entries: Vec<EntryWrite>,
+    counts: Vec<(store::TabletId, i64)>,
+    changes_catalog: bool,
+}
+
+impl Engine {
+    /// Commits a transaction: validates it, applies it to memory, and queues it for the disk.
+    /// An accepted transaction is spent; of a refused one only its footprint is of use.
+    ///
+    /// Returns at once; the caller waits for the durable head before it tells anybody. Errors:
+    /// `Conflict`, `Reserved`, `Aborted`: run again; `Unavailable`.
+    pub fn commit(
+        &self,
+        tx: &mut Transaction,
+        reservation: Option<&Reservation>,
+    ) -> Result<Committed, CommitError> {
+        let failed = tx.fail_pending_schema();
+        failed.map_err(|error| CommitError::Unavailable(error.message))?;
+        let prepared = prepare(tx);
+        if prepared.writes.is_empty() {
+            return self.commit_read_only(tx);
+        }
+        let validated = self.validate(tx, tx.snapshot_ts())?;
+        let mut state = self.commits.lock();
+        if let Some((_, why)) = &state.unknown {
+            return Err(CommitError::Unavailable(why.clone()));
+        }
+        if state.pending.len() >= PENDING_COMMITS_MAX {
+            return Err(CommitError::Unavailable("too many commits wait for the disk".to_owned()));
+        }
+        if self.has_fallen(tx) {
+            return Err(CommitError::Aborted);
+        }
+        self.validate(tx, validated)?;
+        let turn = reservation.map(Reservation::number);
+        if self.reservations.refuse(&prepared.writes, turn) {
+            return Err(CommitError::Reserved);
+        }
+        let committed = self.apply(&mut state, tx, prepared);
+        drop(state);
+        self.figures.commits.fetch_add(1, Ordering::Relaxed);
+        self.work.notify_one();
+        Ok(committed)
+    }
+
+    fn commit_read_only(&self, tx: &Transaction) -> Result<Committed, CommitError> {
+        if self.has_fallen(tx) {
+            return Err(CommitError::Aborted);
+        }
+        let (ts, epoch) = (tx.snapshot_ts(), tx.snapshot.epoch);
+        Ok(Committed { ts, wrote: false, epoch })
+    }
+
+    /// Whether what the transaction read was taken back.
+    fn has_fallen(&self, tx: &Transaction) -> bool {
+        tx.snapshot.speculative && tx.snapshot.epoch != self.heads.read().epoch
+    }
+
+    /// Looks for conflicts in the commits after `after`; gives the last one that was looked at.
+    fn validate(&self, tx: &Transaction, after: Timestamp) -> Result<Timestamp, CommitError> {
+        let Some(commits) = self.log.between(after, Timestamp(u64::MAX)) else {
+            // So long ago that the log has forgotten: as good as a conflict.
+            return Err(CommitError::Conflict { table: None, other: after });
+        };
+        for entry in &commits {
+            if let Some(hit) = entry.hit(tx.reads()) {
+                self.figures.conflicts.fetch_add(1, Ordering::Relaxed);
+                let table = tx.catalog.table_of_index(hit.index).cloned();
+                return Err(CommitError::Conflict { table, other: entry.ts });
+            }
+        }
+        Ok(commits.last().map_or(after, |entry| entry.ts))
+    }
+
+    /// Gives a validated transaction its timestamp and makes it part of the applied state.
+    fn apply(&self, state: &mut CommitState, tx: &Transaction, prepared: Prepared) -> Committed {
+        let ts = state.last_assigned.succ().max(self.env.clock.now());
+        state.last_assigned = ts;
+        let mut tablets: Vec<_> = prepared.documents.iter().map(|write| write.tablet).collect();
+        tablets.dedup();
+        let entry =
+            Arc::new(LogEntry { ts, writes: prepared.writes, tablets, source: tx.source() });
+        self.log.push(Arc::clone(&entry));
+        self.cache.write_through(&entry);
+        let mut heads = self.heads.write();
+        if prepared.changes_catalog {
+            let mut catalog = heads.newest_catalog().clone();
+            apply_to_catalog(Arc::make_mut(&mut catalog), tx);
+            heads.catalogs.push_back((ts, catalog));
+        }
+        for (tablet, change) in prepared.counts {
+            let versions = heads.counts.entry(tablet).or_default();
+            let newest = versions.back().map_or(0, |(_, count)| *count);
+            versions.push_back((ts, newest.saturating_add_signed(change)));
+        }
+        heads.applied = ts;
+        let epoch = heads.epoch;
+        drop(heads);
+        let commit = store::Commit { ts, documents: prepared.documents, entries: prepared.entries };
+        state.pending.push_back(Pending { commit, entry });
+        Committed { ts, wrote: true, epoch }
+    }
+
+    /// Waits until a commit is queued, or for `at_most`.
+    pub fn wait_for_work(&self, at_most: Duration) {
+        let mut state = self.commits.lock();
+        if state.pending.is_empty() {
+            self.work.wait_for(&mut state, at_most);
+        }
+    }
+
+    /// Writes one group of queued commits to disk, in one durable write.
+    ///
+    /// One caller at a time; others wait. A group that surely was not written is taken back, with
+    /// all that came after it. After an unknown outcome the store is reopened and asked, at the next call.
+    pub fn append_pending(&self) -> AppendOutcome {
+        let _one = self.appending.lock();
+        let unknown = self.commits.lock().unknown.take();
+        if let Some((group, why)) = unknown {
+            return self.resolve(group, why);
+        }
+        let group = self.take_group();
+        if group.is_empty() {
+            return AppendOutcome::Idle;
+        }
+        let (commits, entries): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|pending| (pending.commit, pending.entry)).unzip();
+        match self.store.append(&commits) {
+            Ok(()) => self.settle(entries),
+            Err(AppendError::NotWritten(why)) => {
+                tracing::error!(%why, commits = commits.len(), "a group was not written");
+                self.take_back()
+            }
+            Err(AppendError::Unknown(why)) => {
+                tracing::error!(%why, commits = commits.len(), "unknown whether a group is on disk");
+                let both = commits.into_iter().zip(entries);
+                let group = both.map(|(commit, entry)| Pending { commit, entry }).collect();
+                self.commits.lock().unknown = Some((group, why.clone()));
+                AppendOutcome::Unavailable(why)
+            }
+        }
+    }
+
+    /// Appends until everything that was queued before this call is decided.
+    pub fn flush(&self) -> AppendOutcome {
+        loop {
+            let outcome = self.append_pending();
+            let done = match &outcome {
+                AppendOutcome::Durable(_) => self.commits.lock().pending.is_empty(),
+                AppendOutcome::Idle
+                | AppendOutcome::TakenBack { .. }
+                | AppendOutcome::Unavailable(_) => true,
+            };
+            if done {
+                return outcome;
+            }
+        }
+    }
+
+    fn take_group(&self) -> Vec<Pending> {
+        let mut state = self.commits.lock();
+        let mut bytes = 0;
+        let mut group = Vec::new();
+        while group.len() < GROUP_COMMITS_MAX && bytes < GROUP_BYTES_MAX {
+            let Some(pending) = state.pending.pop_front() else { break };
+            let bodies = pending.commit.documents.iter().filter_map(|write| write.body.as_ref());
+            bytes += bodies.map(|body| body.len()).sum::<usize>();
+            group.push(pending);
+        }
+        group
+    }
+
+    /// A group is on disk: it may be seen from now on.
+    fn settle(&self, entries: Vec<Arc<LogEntry>>) -> AppendOutcome {
+        let ts = entries.last().map_or(Timestamp::MIN, |entry| entry.ts);
+        self.figures.groups.fetch_add(1, Ordering::Relaxed);
+        // First the entries, then the head: who sees the head finds all commits up to it.
+        self.published.lock().extend(entries);
+        self.heads.write().durable = ts;
+        self.trim_memory();
+        AppendOutcome::Durable(ts)
+    }
+
+    /// Takes back every commit that is not on disk.
+    fn take_back(&self) -> AppendOutcome {
+        let mut state = self.commits.lock();
+        state.pending.clear();
+        let mut heads = self.heads.write();
+        let durable = heads.durable;
+        heads.take_back();
+        let epoch = heads.epoch;
+        let dropped = self.log.take_back(durable);
+        self.cache.take_back(&dropped, durable);
+        drop(heads);
+        drop(state);
+        AppendOutcome::TakenBack { durable, epoch }
+    }
+
+    fn resolve(&self, group: Vec<Pending>, why: String) -> AppendOutcome {
+        let last = group.last().map_or(Timestamp::MIN, |pending| pending.commit.ts);
+        match self.store.reopen().and_then(|()| self.store.head()) {
+            Ok(head) if head >= last => {
+                tracing::info!(commits = group.len(), "the group is on disk after all");
+                self.settle(group.into_iter().map(|pending| pending.entry).collect())
+            }
+            Ok(_) => self.take_back(),
+            Err(error) => {
+                tracing::error!(%error, "the store cannot be reopened");
+                self.commits.lock().unknown = Some((group, why.clone()));
+                AppendOutcome::Unavailable(why)
+            }
+        }
+    }
+}
+
+impl Heads {
+    fn take_back(&mut self) {
+        let durable = self.durable;
+        self.epoch += 1;
+        self.applied = durable;
+        while self.catalogs.len() > 1 && self.catalogs.back().is_some_and(|(ts, _)| *ts > durable) {
+            self.catalogs.pop_back();
+        }
+        for versions in self.counts.values_mut() {
+            while versions.back().is_some_and(|(ts, _)| *ts > durable) {
+                versions.pop_back();
+            }
+        }
+        self.counts.retain(|_, versions| !versions.is_empty());
+    }
+}
+
+impl Transaction {
+    /// A write that does not fit a schema which is being pushed ends that push.
+    fn fail_pending_schema(&mut self) -> Result<(), TxError> {
+        let Some(error) = self.schema_failure.take() else { return Ok(()) };
+        let pending = self
+            .catalog
+            .schema_in(SchemaState::Pending)
+            .or_else(|| self.catalog.schema_in(SchemaState::Validated))
+            .map(|(id, schema)| (id, Arc::clone(schema)));
+        match pending {
+            Some((id, schema)) => {
+                self.replace(id, schema_row(SchemaState::Ended, &schema, Some(&error)))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn prepare(tx: &Transaction) -> Prepared {
+    let writes = tx.index_writes();
+    let entries = writes.iter().filter(|write| write.index.as_by_id().is_none());
+    let entries = entries.filter_map(|write| match write.kind {
+        WriteKind::Changed => None,
+        WriteKind::Appeared | WriteKind::Vanished => Some(EntryWrite {
+            index: write.index,
+            key: Arc::clone(&write.key),
+            id: write.document.as_ref().map(|document| document.id().internal),
+        }),
+    });
+    let effective = || tx.writes.iter().filter(|(_, staged)| !staged.is_idle());
+    let documents = effective().map(|((tablet, id), staged)| DocumentWrite {
+        tablet: *tablet,
+        id: *id,
+        prev_ts: staged.old.as_ref().map(|(ts, _)| *ts),
+        body: staged.new.as_ref().map(|document| Arc::from(Arc::clone(document.json()))),
+    });
+    let mut counts: Vec<(store::TabletId, i64)> = Vec::new();
+    for ((tablet, _), staged) in effective().filter(|(_, staged)| staged.count_change() != 0) {
+        match counts.last_mut() {
+            Some((last, change)) if last == tablet => *change += staged.count_change(),
+            Some(_) | None => counts.push((*tablet, staged.count_change())),
+        }
+    }
+    Prepared {
+        entries: entries.collect(),
+        documents: documents.collect(),
+        changes_catalog: effective().any(|((tablet, _), _)| Catalog::is_made_of(*tablet)),
+        counts,
+        writes,
+    }
+}
+
+fn apply_to_catalog(catalog: &mut Catalog, tx: &Transaction) {
+    // Tables before their indexes: the order of the tablets.
+    for ((tablet, internal), staged) in &tx.writes {
+        let number = [&system::TABLES, &system::INDEX, &system::SCHEMAS]
+            .into_iter()
+            .find(|table| table.tablet() == *tablet)
+            .map(|table| table.number());
+        let Some(table) = number else { continue };
+        let id = DocumentId { table, internal: *internal };
+        let old = staged.old.as_ref().map(|(_, document)| document.as_ref());
+        if let Err(error) = catalog.apply(*tablet, id, old, staged.new.as_deref()) {
+            tracing::error!(%error, %id, "a catalog row cannot be read");
+        }
+    }
+}
