@@ -1,6 +1,8 @@
 //! Filter expressions: what `.filter(q => …)` sends, and what it means for one document.
 //!
-//!     {"$and": [{"$eq": [{"$field": "room"}, {"$literal": "r"}]}, {"$not": {"$field": "away"}}]}
+//! ```text
+//! {"$and": [{"$eq": [{"$field": "room"}, {"$literal": "r"}]}, {"$not": {"$field": "away"}}]}
+//! ```
 //!
 //! An operand is a value or *missing*, which an absent field yields and which sorts before every
 //! value. Comparisons never fail; arithmetic and logic do on a type that does not fit.

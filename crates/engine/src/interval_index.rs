@@ -1,9 +1,11 @@
 //! Who has read this key: all subscriptions of one server, by the intervals they wait on.
 //!
-//!     read set ── interval ─┬─ [k, k·00)  a key            ─► hash map, by the key
-//!                           ├─ [p, p·ff)  values, a prefix ─► hash map, by the prefix
-//!                           ├─ everything                  ─► a list
-//!                           └─ any other                   ─► interval tree
+//! ```text
+//! read set ── interval ─┬─ [k, k·00)  a key            ─► hash map, by the key
+//!                       ├─ [p, p·ff)  values, a prefix ─► hash map, by the prefix
+//!                       ├─ everything                  ─► a list
+//!                       └─ any other                   ─► interval tree
+//! ```
 //!
 //! A written key is looked up by its own bytes and by its prefixes that end between two values: as
 //! many probes as the index has fields, no matter how many subscriptions live. Then the tree.

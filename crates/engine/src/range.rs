@@ -1,7 +1,9 @@
 //! From the bounds of `withIndex` to an interval of index keys, and from a document to its key.
 //!
-//!     key of an index   = field values … _creationTime, then the `_id` string   (`value::key`)
-//!     key of by_id      = the 16 raw bytes of the internal id
+//! ```text
+//! key of an index   = field values … _creationTime, then the `_id` string   (`value::key`)
+//! key of by_id      = the 16 raw bytes of the internal id
+//! ```
 //!
 //! Bounds are equalities on leading fields, then at most one lower and one upper bound on the next
 //! field. The calls may come in any order. An interval without keys is no error.
