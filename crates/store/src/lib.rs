@@ -10,6 +10,8 @@
 
 mod memory;
 mod sqlite;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod types;
 
 pub use memory::MemoryStore;

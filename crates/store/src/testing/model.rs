@@ -1,0 +1,308 @@
+//! Random work on memory and SQLite side by side, and on a plain map of what must be there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use value::{InternalId, Interval, Timestamp};
+
+use super::MirroredStore;
+use crate::{
+    AppendError, Commit, DocumentWrite, Durability, EntryWrite, IndexId, MemoryStore, Order,
+    SqliteOptions, SqliteStore, Store, StoreError, TabletId,
+};
+
+/// One thing that a test does.
+#[derive(Clone, Debug)]
+enum Step {
+    /// A group of commits, each some writes: table, id, and what the document is filed under.
+    Append(Vec<Vec<(usize, u8, Option<u8>)>>),
+    /// A commit that changes nothing.
+    Empty,
+    Scan {
+        table: usize,
+        index: Which,
+        bounds: (Vec<u8>, Option<Vec<u8>>),
+        age: u64,
+        limit: usize,
+    },
+    Log {
+        age: u64,
+        limit: usize,
+    },
+    /// An index begins to be written, or, if it is, is filled from a snapshot.
+    Build {
+        table: usize,
+        age: u64,
+    },
+    Collect {
+        age: u64,
+        budget: usize,
+    },
+    DropTable {
+        table: usize,
+        budget: usize,
+    },
+    Reserve {
+        ahead: u64,
+    },
+    Reopen,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Which {
+    ById,
+    First,
+    Late,
+}
+
+const TABLES: usize = 2;
+
+fn step() -> impl Strategy<Value = Step> {
+    let table = 0..TABLES;
+    let write = (table.clone(), 0u8..6, proptest::option::weighted(0.75, 0u8..4));
+    let commit = proptest::collection::vec(write, 1..5);
+    let which = prop_oneof![Just(Which::ById), Just(Which::First), Just(Which::Late)];
+    let key = || proptest::collection::vec(prop_oneof![0u8..6, Just(255)], 0..3);
+    let bounds = (key(), proptest::option::of(key()));
+    prop_oneof![
+        8 => proptest::collection::vec(commit, 1..4).prop_map(Step::Append),
+        1 => Just(Step::Empty),
+        6 => (table.clone(), which, bounds, 0u64..20, 0usize..6).prop_map(
+            |(table, index, bounds, age, limit)| Step::Scan { table, index, bounds, age, limit }),
+        2 => (0u64..20, 0usize..6).prop_map(|(age, limit)| Step::Log { age, limit }),
+        2 => (table.clone(), 0u64..6).prop_map(|(table, age)| Step::Build { table, age }),
+        2 => (0u64..12, 0usize..9).prop_map(|(age, budget)| Step::Collect { age, budget }),
+        1 => (table, 1usize..9).prop_map(|(table, budget)| Step::DropTable { table, budget }),
+        1 => (0u64..9).prop_map(|ahead| Step::Reserve { ahead }),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// A table as the layer above knows it.
+struct Table {
+    tablet: TabletId,
+    first: IndexId,
+    late: Option<IndexId>,
+    /// Live documents: timestamp, what it is filed under, bytes.
+    live: BTreeMap<u8, (Timestamp, u8, Arc<[u8]>)>,
+}
+
+struct World<'a> {
+    store: &'a MirroredStore,
+    tables: Vec<Table>,
+    last: u64,
+    fresh: u32,
+}
+
+fn id_of(id: u8) -> InternalId {
+    // Spread over the first byte, so that short bounds cut between ids.
+    InternalId([id; 16])
+}
+
+fn key_of(filed: u8, id: u8) -> Arc<[u8]> {
+    Arc::from([filed, id].as_slice())
+}
+
+impl<'a> World<'a> {
+    fn new(store: &'a MirroredStore) -> World<'a> {
+        let mut world = World { store, tables: Vec::new(), last: 0, fresh: 0 };
+        for _ in 0..TABLES {
+            let table = world.fresh_table();
+            world.tables.push(table);
+        }
+        world
+    }
+
+    fn fresh_id(&mut self) -> u32 {
+        self.fresh += 1;
+        self.fresh
+    }
+
+    fn fresh_table(&mut self) -> Table {
+        let (tablet, first) = (TabletId(self.fresh_id()), IndexId(self.fresh_id()));
+        Table { tablet, first, late: None, live: BTreeMap::new() }
+    }
+
+    fn ago(&self, age: u64) -> Timestamp {
+        // Up to two beyond the head.
+        Timestamp((self.last + 2).saturating_sub(age))
+    }
+
+    fn take(&mut self, step: &Step) {
+        match step {
+            Step::Append(group) => self.append(group),
+            Step::Empty => {
+                self.last += 1;
+                let ts = Timestamp(self.last);
+                let commit = Commit { ts, documents: vec![], entries: vec![] };
+                self.store.append(&[commit]).unwrap();
+            }
+            Step::Scan { table, index, bounds, age, limit } => {
+                let interval = Interval { start: bounds.0.clone(), end: bounds.1.clone() };
+                let table = &self.tables[*table];
+                let index = match index {
+                    Which::ById => IndexId::by_id(table.tablet),
+                    Which::First => table.first,
+                    Which::Late => table.late.unwrap_or(table.first),
+                };
+                self.scan(table.tablet, index, &interval, self.ago(*age), *limit);
+            }
+            Step::Log { age, limit } => {
+                let _ = self.store.log(self.ago(*age), *limit);
+            }
+            Step::Build { table, age } => self.build(*table, *age),
+            Step::Collect { age, budget } => {
+                self.store.collect(self.ago(*age), *budget).unwrap();
+                self.last = self.last.max(self.ago(*age).0.min(self.store.head().unwrap().0));
+            }
+            Step::DropTable { table, budget } => self.drop_table(*table, *budget),
+            Step::Reserve { ahead } => self.store.reserve(Timestamp(self.last + ahead)).unwrap(),
+            Step::Reopen => self.store.reopen().unwrap(),
+        }
+        self.store.head().unwrap();
+    }
+
+    fn scan(&self, tablet: TabletId, index: IndexId, interval: &Interval, at: Timestamp, n: usize) {
+        for order in [Order::Asc, Order::Desc] {
+            let page = self.store.scan(tablet, index, interval, at, order, n);
+            let Ok(page) = page else { continue };
+            assert_eq!(page.exhausted, page.rows.len() < n);
+            assert!(page.rows.iter().all(|row| interval.contains(&row.key) && row.ts <= at));
+        }
+    }
+
+    fn append(&mut self, group: &[Vec<(usize, u8, Option<u8>)>]) {
+        let commits: Vec<Commit> = group.iter().map(|writes| self.commit(writes)).collect();
+        self.store.append(&commits).unwrap();
+        // The same group again is out of order.
+        let again = self.store.append(&commits);
+        assert!(matches!(again, Err(AppendError::NotWritten(_))), "{again:?}");
+    }
+
+    fn commit(&mut self, writes: &[(usize, u8, Option<u8>)]) -> Commit {
+        self.last += 1 + u64::from(writes.len() == 2);
+        let ts = Timestamp(self.last);
+        let mut commit = Commit { ts, documents: vec![], entries: vec![] };
+        let wanted: BTreeMap<(usize, u8), Option<u8>> =
+            writes.iter().map(|(table, id, filed)| ((*table, *id), *filed)).collect();
+        for ((table, id), filed) in wanted {
+            let table = &mut self.tables[table];
+            let body: Option<Arc<[u8]>> =
+                filed.map(|filed| Arc::from([&[filed, id], &ts.0.to_le_bytes()[..]].concat()));
+            let old = match (filed, &body) {
+                (Some(filed), Some(body)) => table.live.insert(id, (ts, filed, body.clone())),
+                (None, _) | (_, None) => table.live.remove(&id),
+            };
+            let (tablet, old_filed) = (table.tablet, old.as_ref().map(|old| old.1));
+            let prev_ts = old.map(|old| old.0);
+            commit.documents.push(DocumentWrite { tablet, id: id_of(id), prev_ts, body });
+            if old_filed == filed {
+                continue;
+            }
+            for index in std::iter::once(table.first).chain(table.late) {
+                let gone = old_filed.map(|old| (key_of(old, id), None));
+                let new = filed.map(|new| (key_of(new, id), Some(id_of(id))));
+                for (key, id) in gone.into_iter().chain(new) {
+                    commit.entries.push(EntryWrite { index, key, id });
+                }
+            }
+        }
+        commit
+    }
+
+    fn build(&mut self, number: usize, age: u64) {
+        let (at, fresh) = (Timestamp(self.last.saturating_sub(age)), self.fresh_id());
+        let table = &mut self.tables[number];
+        let Some(index) = table.late else {
+            table.late = Some(IndexId(fresh));
+            return;
+        };
+        let all = Interval::all();
+        let by_id = IndexId::by_id(table.tablet);
+        match self.store.scan(table.tablet, by_id, &all, at, Order::Asc, 100) {
+            Ok(page) => {
+                let entry = |row: crate::Row| {
+                    let key = key_of(row.body[0], row.body[1]);
+                    EntryWrite { index, key, id: Some(row.id) }
+                };
+                let entries: Vec<EntryWrite> = page.rows.into_iter().map(entry).collect();
+                self.store.backfill(at, &entries).unwrap();
+            }
+            Err(StoreError::TooOld { .. }) => {
+                let outcome = self.store.backfill(at, &[]);
+                assert!(matches!(outcome, Err(AppendError::NotWritten(_))), "{outcome:?}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn drop_table(&mut self, number: usize, budget: usize) {
+        let fresh = self.fresh_table();
+        let old = std::mem::replace(&mut self.tables[number], fresh);
+        while !self.store.drop_tablet(old.tablet, budget).unwrap().done {}
+        for index in std::iter::once(old.first).chain(old.late) {
+            while !self.store.drop_index(index, budget).unwrap().done {}
+        }
+    }
+
+    /// Every index at every timestamp, and the newest state against the plain map.
+    fn check_all(&self) {
+        for table in &self.tables {
+            let by_id = IndexId::by_id(table.tablet);
+            for at in 0..self.last + 2 {
+                for index in [by_id, table.first].into_iter().chain(table.late) {
+                    self.scan(table.tablet, index, &Interval::all(), Timestamp(at), 100);
+                }
+                let _ = self.store.log(Timestamp(at), 3);
+            }
+            let now = Timestamp(self.last);
+            let page = self.store.scan(table.tablet, by_id, &Interval::all(), now, Order::Asc, 100);
+            let rows: Vec<_> =
+                page.unwrap().rows.into_iter().map(|row| (row.id, row.ts, row.body)).collect();
+            let live: Vec<_> = (table.live.iter())
+                .map(|(id, (ts, _, body))| (id_of(*id), *ts, body.clone()))
+                .collect();
+            assert_eq!(rows, live);
+            let count = self.store.counts().unwrap().get(&table.tablet).copied();
+            assert_eq!(count.unwrap_or(0), live.len() as u64);
+            let keys = self.keys(table, table.first);
+            let filed: std::collections::BTreeSet<_> =
+                table.live.iter().map(|(id, (_, filed, _))| key_of(*filed, *id)).collect();
+            assert!(keys.iter().eq(filed.iter()), "{keys:?} {filed:?}");
+        }
+    }
+
+    fn keys(&self, table: &Table, index: IndexId) -> Vec<Arc<[u8]>> {
+        let now = Timestamp(self.last);
+        let page = self.store.scan(table.tablet, index, &Interval::all(), now, Order::Asc, 100);
+        page.unwrap().rows.into_iter().map(|row| row.key).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn memory_and_sqlite_agree(steps in proptest::collection::vec(step(), 1..40)) {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions {
+            durability: Durability::Relaxed,
+            cache_bytes: 1 << 20,
+            readers: 1,
+            ..SqliteOptions::default()
+        };
+        let sqlite = SqliteStore::open(folder.path(), &options).unwrap();
+        let store = MirroredStore::new(vec![Box::new(MemoryStore::new()), Box::new(sqlite)]);
+        let mut world = World::new(&store);
+        for step in &steps {
+            world.take(step);
+        }
+        world.check_all();
+        // Collected to the end: only what the newest snapshot shows is left.
+        while !store.collect(Timestamp(world.last), 3).unwrap().done {}
+        world.check_all();
+        store.reopen().unwrap();
+        world.check_all();
+    }
+}
