@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use value::{ComponentPath, FunctionPath, Timestamp, Value};
 
-use crate::error::{ErrorClass, SystemError};
+use crate::error::{ErrorClass, SystemError, cut};
 use crate::ids::{QueryId, RequestId, SessionId};
-use crate::limits::ARGS_BYTES_MAX;
+use crate::limits::{ARGS_BYTES_MAX, ERROR_TEXT_BYTES_MAX};
 
 /// The arguments of a call, or why they are no arguments. Usually one object.
 pub type Args = Result<Vec<Value>, String>;
@@ -377,15 +377,197 @@ fn component_path(text: Option<String>) -> Result<ComponentPath, SystemError> {
     let Some(text) = text else { return Ok(ComponentPath::root()) };
     ComponentPath::from_str(&text).map_err(|error| {
         let message = format!("invalid component path {text:?}: {error}");
+        let message = cut(&message, ERROR_TEXT_BYTES_MAX);
         SystemError::new(ErrorClass::BadRequest, "InvalidComponentPath", message)
     })
 }
 
+/// A JSON object. serde would take an array for a struct, too.
 fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, SystemError> {
-    serde_json::from_str(text).map_err(invalid)
+    if text.trim_ascii_start().starts_with('{') {
+        serde_json::from_str(text).map_err(invalid)
+    } else {
+        Err(invalid("expected an object"))
+    }
 }
 
 fn invalid(cause: impl std::fmt::Display) -> SystemError {
     let message = format!("Received Invalid JSON on websocket: {cause}");
+    let message = cut(&message, ERROR_TEXT_BYTES_MAX);
     SystemError::new(ErrorClass::BadRequest, "WSMessageInvalidJson", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check_refused(text: &str, code: &str, message: &str) {
+        let error = ClientMessage::decode(text).unwrap_err();
+        assert_eq!((error.class, &*error.code), (ErrorClass::BadRequest, code), "{text}");
+        assert!(error.message.contains(message), "{text}: {}", error.message);
+        if code == "WSMessageInvalidJson" {
+            let start = "Received Invalid JSON on websocket: ";
+            assert!(error.message.starts_with(start), "{}", error.message);
+        }
+    }
+
+    fn check_invalid(text: &str, message: &str) {
+        check_refused(text, "WSMessageInvalidJson", message);
+    }
+
+    const SESSION: &str = "00000000-0000-4000-8000-000000000001";
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        check_invalid("", "expected an object");
+        check_invalid("[\"Event\"]", "expected an object");
+        check_invalid("{\"type\":\"Event\"", "EOF");
+        check_invalid("{}", "missing field `type`");
+        check_invalid("{\"type\":7}", "invalid type");
+        check_invalid("{\"type\":\"Hello\"}", "unknown message type \"Hello\"");
+    }
+
+    #[test]
+    fn wrong_and_missing_fields_are_refused() {
+        let connect = |fields: &str, message: &str| {
+            check_invalid(&format!("{{\"type\":\"Connect\",{fields}}}"), message);
+        };
+        connect(r#""connectionCount":0"#, "missing field `sessionId`");
+        connect(&format!(r#""sessionId":"{SESSION}""#), "missing field `connectionCount`");
+        connect(r#""sessionId":"x","connectionCount":0"#, "invalid session id");
+        let known = format!(r#""sessionId":"{SESSION}","connectionCount""#);
+        connect(&format!("{known}:-1"), "invalid value");
+        connect(&format!("{known}:0,\"clientTs\":1.5"), "invalid type");
+        connect(&format!("{known}:0,\"maxObservedTimestamp\":\"AAAA\""), "maxObservedTimestamp");
+
+        check_invalid(
+            r#"{"type":"ModifyQuerySet","baseVersion":0,"newVersion":1}"#,
+            "missing field `modifications`",
+        );
+        check_invalid(
+            r#"{"type":"ModifyQuerySet","baseVersion":0,"newVersion":1,"modifications":[{"type":"X"}]}"#,
+            "unknown modification type",
+        );
+        check_invalid(
+            r#"{"type":"Mutation","requestId":0,"udfPath":"a:b"}"#,
+            "missing field `args`",
+        );
+        check_invalid(
+            r#"{"type":"Mutation","requestId":0,"udfPath":"a:b","args":{}}"#,
+            "invalid type",
+        );
+        check_invalid(
+            r#"{"type":"Action","requestId":4294967296,"udfPath":"a:b","args":[]}"#,
+            "invalid value",
+        );
+        for token in [r#""User""#, r#""Admin""#, r#""Nobody","value":"x""#] {
+            let text = format!(r#"{{"type":"Authenticate","baseVersion":0,"tokenType":{token}}}"#);
+            check_invalid(&text, "");
+        }
+    }
+
+    #[test]
+    fn paths_follow_the_grammar() {
+        let decode = |path: &str| {
+            ClientMessage::decode(&format!(
+                r#"{{"type":"Mutation","requestId":0,"udfPath":"{path}","args":[]}}"#
+            ))
+        };
+        for path in ["foo.ts:bar", "foo-bar:x", "/x:y", "", ":", "a:1b", "a:__", "a/b:c-d"] {
+            assert!(decode(path).is_err(), "{path}");
+        }
+        for (path, expected) in [
+            ("mod", "mod:default"),
+            ("dir/mod.js:act", "dir/mod:act"),
+            ("messages:list", "messages:list"),
+            ("_system/frontend/x:y", "_system/frontend/x:y"),
+        ] {
+            let ClientMessage::Mutation(call) = decode(path).unwrap() else { panic!("{path}") };
+            assert_eq!(call.path.to_string(), expected);
+        }
+        check_refused(
+            r#"{"type":"Action","requestId":0,"udfPath":"a","args":[],"componentPath":"a b!"}"#,
+            "InvalidComponentPath",
+            "a b!",
+        );
+    }
+
+    #[test]
+    fn null_and_unknown_fields_are_tolerated() {
+        let text = format!(
+            r#" {{"clientTs":null,"new":{{}},"maxObservedTimestamp":null,"lastCloseReason":null,
+               "connectionCount":0,"sessionId":"{{{SESSION}}}","type":"Connect"}} "#
+        );
+        let expected = Connect {
+            session: SESSION.parse().unwrap(),
+            connection_count: 0,
+            last_close_reason: None,
+            max_observed: None,
+            client_ts_ms: None,
+        };
+        assert_eq!(ClientMessage::decode(&text), Ok(ClientMessage::Connect(expected)));
+    }
+
+    #[test]
+    fn impersonation_needs_to_know_whom() {
+        let decode = |user: &str| {
+            ClientMessage::decode(&format!(
+                r#"{{"type":"Authenticate","baseVersion":0,"tokenType":"Admin","value":"k","acting_as":{user}}}"#
+            ))
+        };
+        for user in [
+            r#"{"issuer":"i"}"#,
+            r#"{"issuer":"i","subject":null}"#,
+            r#"{"tokenIdentifier":7}"#,
+            r#"{"tokenIdentifier":"t","emailVerified":"yes"}"#,
+        ] {
+            assert!(decode(user).is_err(), "{user}");
+        }
+        let user =
+            r#"{"tokenIdentifier":"t","issuer":"i","subject":"s","custom":null,"name":null}"#;
+        let Ok(ClientMessage::Authenticate { token: Token::Admin { acting_as, .. }, .. }) =
+            decode(user)
+        else {
+            panic!("refused")
+        };
+        let user = acting_as.unwrap();
+        assert_eq!(user.token_identifier, "t");
+        let claims: Vec<&str> = user.claims.keys().map(String::as_str).collect();
+        assert_eq!(claims, ["custom", "issuer", "subject", "tokenIdentifier"]);
+    }
+
+    #[test]
+    fn a_value_error_belongs_to_its_call() {
+        let args = |args: &str| {
+            let text =
+                format!(r#"{{"type":"Action","requestId":0,"udfPath":"a:b","args":{args}}}"#);
+            match ClientMessage::decode(&text) {
+                Ok(ClientMessage::Action(call)) => call.args,
+                other => panic!("{other:?}"),
+            }
+        };
+        let deep = format!("[{}1{}]", "[".repeat(100_000), "]".repeat(100_000));
+        for bad in [r#"[{"$integer":"x"}]"#, r#"[{"$x":1}]"#, "[1e999]", &deep] {
+            assert!(args(bad).is_err(), "{}", &bad[..20.min(bad.len())]);
+        }
+        assert_eq!(args("[]"), Ok(vec![]));
+        assert_eq!(args(r#"[1,"a"]"#), Ok(vec![Value::Float64(1.0), Value::String("a".into())]));
+        let much = format!("[{}]", vec![format!("\"{}\"", "x".repeat(1 << 20)); 17].join(","));
+        assert!(args(&much).unwrap_err().contains("too large"));
+    }
+
+    #[test]
+    fn error_texts_do_not_echo_megabytes() {
+        let text = format!(r#"{{"type":"{}"}}"#, "é".repeat(1 << 20));
+        let error = ClientMessage::decode(&text).unwrap_err();
+        assert!(error.message.len() <= ERROR_TEXT_BYTES_MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in r#"(\{"type":"(Connect|Mutation|Event|Authenticate)",?)?.{0,60}"#) {
+            let _ = ClientMessage::decode(&text);
+        }
+    }
 }

@@ -118,3 +118,39 @@ pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
     }
     &text[..end]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(class: ErrorClass, last: LastMessage, code: Option<u16>, reason: &str) {
+        let ending = SystemError::new(class, "ShortCode", "long text").ending();
+        assert_eq!(ending, Ending { last, code, reason: reason.to_owned() }, "{class:?}");
+    }
+
+    #[test]
+    fn every_class_has_its_ending() {
+        use ErrorClass::*;
+        check(BadRequest, LastMessage::Fatal, None, "");
+        check(Conflict, LastMessage::Fatal, None, "");
+        check(Unauthenticated, LastMessage::Auth { attempted: false }, None, "");
+        check(AuthUpdateFailed, LastMessage::Auth { attempted: true }, None, "");
+        check(Forbidden, LastMessage::Fatal, Some(1000), "ShortCode");
+        check(PaginationLimit, LastMessage::Fatal, Some(1000), "ShortCode");
+        check(NotFound, LastMessage::None, Some(1000), "ShortCode");
+        check(ClientDisconnect, LastMessage::None, Some(1000), "ShortCode");
+        check(RateLimited, LastMessage::None, Some(1013), "ShortCode");
+        check(Overloaded, LastMessage::None, Some(1013), "ShortCode");
+        check(GoingAway, LastMessage::None, Some(1001), "ShortCode");
+        check(Internal, LastMessage::None, Some(1011), "InternalServerError");
+    }
+
+    #[test]
+    fn reasons_are_cut_between_characters() {
+        let reason =
+            |code: String| SystemError::new(ErrorClass::Overloaded, code, "").ending().reason;
+        assert_eq!(reason("x".repeat(200)).len(), 123);
+        assert_eq!(reason("é".repeat(100)).len(), 122);
+        assert_eq!(reason("x".repeat(123)).len(), 123);
+    }
+}

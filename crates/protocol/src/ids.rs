@@ -111,3 +111,36 @@ impl Version {
     /// Where a connection starts.
     pub const START: Version = Version { query_set: 0, identity: 0, ts: Timestamp(0) };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_ids_have_four_spellings() {
+        let canonical = "13478595-f848-451a-93d5-7745e5088ed0";
+        for text in [
+            canonical,
+            "13478595-F848-451A-93D5-7745E5088ED0",
+            "13478595f848451a93d57745e5088ed0",
+            "{13478595-f848-451a-93d5-7745e5088ed0}",
+            "urn:uuid:13478595-f848-451a-93d5-7745e5088ed0",
+        ] {
+            assert_eq!(text.parse::<SessionId>().unwrap().to_string(), canonical, "{text}");
+        }
+        for text in [
+            "",
+            "x",
+            "13478595-f848-451a-93d5-7745e5088ed",
+            "13478595-f848-451a-93d5-7745e5088edg",
+            "13478595f848-451a-93d5-7745e5088ed00",
+            "13478595-f848-451a-93d5-7745e5088e-0",
+            "{13478595f848451a93d57745e5088ed0}",
+            "{13478595-f848-451a-93d5-7745e5088ed0",
+            "urn:uuid:13478595f848451a93d57745e5088ed0",
+            "é3478595f848451a93d57745e5088ed",
+        ] {
+            assert!(text.parse::<SessionId>().is_err(), "{text}");
+        }
+    }
+}

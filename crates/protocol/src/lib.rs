@@ -20,6 +20,8 @@ pub mod limits;
 pub mod outgoing;
 pub mod result;
 pub mod session;
+#[cfg(test)]
+mod wire_examples;
 
 pub use client::{ClientMessage, ImpersonatedUser, Token};
 pub use client_version::{ClientKind, ClientVersion, Support};
@@ -28,6 +30,6 @@ pub use ids::{QueryId, RequestId, SessionId, Version};
 pub use outgoing::{Modification, Outgoing, Transition};
 pub use result::{CallError, Digest, QueryResult};
 pub use session::{
-    ActionOutcome, Call, Close, Input, MutationOutcome, Options, Output, Session, Subscription,
-    Verified,
+    ActionOutcome, Call, Close, Input, MutationOutcome, Options, Output, Results, Session,
+    Subscription, Verified,
 };

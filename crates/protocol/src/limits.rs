@@ -36,6 +36,9 @@ pub const TRANSITIONS_WAITING_MAX: u32 = 1;
 /// Bytes of one part of a chunked transition (official).
 pub const CHUNK_BYTES_MAX: usize = 5_000_000;
 
+/// Bytes of an error text that quotes what the client sent.
+pub const ERROR_TEXT_BYTES_MAX: usize = 2000;
+
 /// Bytes of a close reason (official; RFC 6455 allows 123).
 pub const CLOSE_REASON_BYTES_MAX: usize = 123;
 

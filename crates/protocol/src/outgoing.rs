@@ -186,7 +186,7 @@ impl Modification {
 }
 
 /// Cuts a transition at character boundaries. `transitionId` is the length of the whole text.
-fn chunk(text: &str, part_bytes_max: usize) -> Vec<String> {
+pub(crate) fn chunk(text: &str, part_bytes_max: usize) -> Vec<String> {
     let mut parts = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
@@ -255,4 +255,59 @@ fn json_string(string: &str) -> String {
 
 fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     text.write_fmt(arguments).expect("a String takes all that is written");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn transition(value: &str, chunks: bool) -> Transition {
+        let result = Arc::new(QueryResult::success(value, &[], None));
+        Transition {
+            start: Version::START,
+            end: Version { query_set: 1, identity: 0, ts: Timestamp(1) },
+            modifications: vec![Modification::Result(QueryId(0), result)],
+            clock_skew_ms: None,
+            chunks,
+        }
+    }
+
+    /// The chunks of a frame, checked and joined.
+    fn join(frames: &[String]) -> String {
+        let mut text = String::new();
+        let mut transition_id = None;
+        for (place, frame) in frames.iter().enumerate() {
+            let part: serde_json::Value = serde_json::from_str(frame).unwrap();
+            assert_eq!(part["type"], "TransitionChunk");
+            assert_eq!(part["partNumber"], place);
+            assert_eq!(part["totalParts"], frames.len());
+            let id = part["transitionId"].as_str().unwrap().to_owned();
+            assert_eq!(transition_id.get_or_insert(id.clone()), &id);
+            text.push_str(part["chunk"].as_str().unwrap());
+        }
+        assert_eq!(transition_id, Some(text.len().to_string()));
+        text
+    }
+
+    #[test]
+    fn large_transitions_are_chunked_for_those_who_understand() {
+        // Two bytes for each character, so that an odd offset makes a cut fall inside one.
+        let large = format!("\"{}\"", "é".repeat(6_000_000));
+        let whole = transition(&large, true).encode(7);
+        let frames = transition(&large, true).into_frames(7);
+        assert_eq!(frames.len(), whole.len().div_ceil(CHUNK_BYTES_MAX));
+        assert_eq!(join(&frames), whole);
+        assert_eq!(transition(&large, false).into_frames(7), [whole]);
+        let small = transition("null", true);
+        assert_eq!(small.clone().into_frames(7), [small.encode(7)]);
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_join_to_the_whole(text in ".{1,200}", part_bytes_max in 4..50_usize) {
+            let frames = chunk(&text, part_bytes_max);
+            prop_assert_eq!(join(&frames), text);
+        }
+    }
 }

@@ -16,7 +16,7 @@ use crate::limits::{QUERIES_MAX, REPLAY_WAIT_MS, TRANSITIONS_WAITING_MAX};
 use crate::outgoing::{Modification, Outgoing, Transition};
 use crate::result::{Digest, QueryResult};
 
-use super::{Output, Session, Subscription, runnable, too_many_requests};
+use super::{Output, Results, Session, Subscription, runnable, too_many_requests};
 
 /// A query of the set.
 pub(super) struct Query {
@@ -40,7 +40,7 @@ pub(super) struct Refresh {
     /// New queries that can not run: their failures go out with this refresh.
     failed: Vec<QueryId>,
     /// Finished, but a mutation that it may show is not answered yet.
-    held: Option<(Timestamp, Vec<(QueryId, Arc<QueryResult>)>)>,
+    held: Option<(Timestamp, Results)>,
 }
 
 impl<I: Clone> Session<I> {
@@ -84,7 +84,7 @@ impl<I: Clone> Session<I> {
             Ok(args) => (args, None),
             Err(detail) => {
                 let call_id = self.call_id(None);
-                let error = self.call_error(call_id, detail);
+                let error = self.call_error(call_id, &detail);
                 (Vec::new(), Some(Arc::new(QueryResult::failure(&error, &[], None))))
             }
         };
@@ -181,7 +181,7 @@ impl<I: Clone> Session<I> {
     pub(super) fn refreshed(
         &mut self,
         ts: Timestamp,
-        results: Vec<(QueryId, Arc<QueryResult>)>,
+        results: Results,
         out: &mut Vec<Output<I>>,
     ) -> Result<(), SystemError> {
         let Some(refresh) = self.refresh.as_mut().filter(|refresh| refresh.held.is_none()) else {

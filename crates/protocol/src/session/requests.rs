@@ -157,7 +157,7 @@ impl<I: Clone> Session<I> {
                 session: self.session_id(),
                 call_id,
             }),
-            Err(detail) => Err(self.call_error(call_id, detail)),
+            Err(detail) => Err(self.call_error(call_id, &detail)),
         })
     }
 }

@@ -1,0 +1,211 @@
+//! Bounds and endings: every limit closes the connection of the client that reached it.
+
+use crate::limits::{ACTIONS_RUNNING_MAX, MESSAGES_WAITING_MAX, MUTATIONS_QUEUED_MAX, QUERIES_MAX};
+use crate::session::{Close, Input, MutationOutcome, Options, Output, Session, Verified};
+use crate::{ClientVersion, Outgoing, RequestId};
+use value::Timestamp;
+
+fn session() -> Session<()> {
+    let options = Options { client: ClientVersion::UNKNOWN, entropy: [1; 16], show_errors: false };
+    Session::new(options, (), 0)
+}
+
+fn frame(session: &mut Session<()>, text: &str) -> Vec<Output<()>> {
+    session.handle(0, Input::Frame(text))
+}
+
+fn call(kind: &str, request: usize) -> String {
+    format!(r#"{{"type":"{kind}","requestId":{request},"udfPath":"a:b","args":[{{}}]}}"#)
+}
+
+fn close(code: Option<u16>, reason: &str) -> Output<()> {
+    Output::Close(Close { code, reason: reason.to_owned() })
+}
+
+#[test]
+fn mutations_queue_up_to_a_limit() {
+    let mut session = session();
+    for request in 0..=MUTATIONS_QUEUED_MAX {
+        let out = frame(&mut session, &call("Mutation", request));
+        assert_eq!(out.len(), usize::from(request == 0), "only the first one starts");
+    }
+    let out = frame(&mut session, &call("Mutation", MUTATIONS_QUEUED_MAX + 1));
+    assert_eq!(out, [close(Some(1013), "TooManyConcurrentMutations")]);
+}
+
+#[test]
+fn actions_run_side_by_side_up_to_a_limit() {
+    let mut session = session();
+    for request in 0..ACTIONS_RUNNING_MAX {
+        let out = frame(&mut session, &call("Action", request));
+        assert!(matches!(out[..], [Output::Action(_)]));
+    }
+    let out = frame(&mut session, &call("Action", ACTIONS_RUNNING_MAX));
+    assert_eq!(out, [close(Some(1013), "TooManyInflightActionsForSingleClient")]);
+}
+
+#[test]
+fn queries_are_limited() {
+    let mut session = session();
+    let add = |id: usize| format!(r#"{{"type":"Add","queryId":{id},"udfPath":"a","args":[]}}"#);
+    let adds: Vec<String> = (0..=QUERIES_MAX).map(add).collect();
+    let text = format!(
+        r#"{{"type":"ModifyQuerySet","baseVersion":0,"newVersion":1,"modifications":[{}]}}"#,
+        adds.join(",")
+    );
+    assert_eq!(frame(&mut session, &text), [close(Some(1013), "TooManyConcurrentRequests")]);
+}
+
+#[test]
+fn messages_behind_an_authenticate_are_limited() {
+    let mut session = session();
+    frame(&mut session, r#"{"type":"Authenticate","baseVersion":0,"tokenType":"None"}"#);
+    for _ in 0..MESSAGES_WAITING_MAX {
+        assert_eq!(frame(&mut session, r#"{"type":"Event"}"#), []);
+    }
+    let out = frame(&mut session, r#"{"type":"Event"}"#);
+    assert_eq!(out, [close(Some(1013), "TooManyConcurrentRequests")]);
+}
+
+#[test]
+fn bytes_held_are_limited_and_given_back() {
+    let mut session = session();
+    let big = "x".repeat(10 << 20);
+    let text = |request: usize| {
+        format!(r#"{{"type":"Mutation","requestId":{request},"udfPath":"a:b","args":["{big}"]}}"#)
+    };
+    // The first starts at once and is held by its runner, no longer by the queue.
+    for request in 0..=12 {
+        let out = frame(&mut session, &text(request));
+        assert_eq!(out.len(), usize::from(request == 0));
+    }
+    session.handle(0, done(0, "null"));
+    assert_eq!(frame(&mut session, &text(13)), []);
+    let out = frame(&mut session, &text(14));
+    assert_eq!(out, [close(Some(1013), "TooManyConcurrentRequests")]);
+}
+
+fn done(request: u32, value: &str) -> Input<'static, ()> {
+    let (ts, value) = (Timestamp(5), value.to_owned());
+    let outcome = MutationOutcome::Success { value, ts, log_lines: vec![] };
+    Input::MutationDone { request: RequestId(request), outcome }
+}
+
+#[test]
+fn answers_that_nobody_reads_are_limited() {
+    let mut session = session();
+    frame(
+        &mut session,
+        r#"{"type":"ModifyQuerySet","baseVersion":0,"newVersion":1,"modifications":[]}"#,
+    );
+    session.flush(0);
+    session.handle(0, Input::Refreshed { ts: Timestamp(1), results: vec![] });
+    let value = format!("\"{}\"", "x".repeat(10 << 20));
+    for request in 0..7 {
+        frame(&mut session, &call("Mutation", request));
+        let out = session.handle(0, done(request as u32, &value));
+        match request {
+            0..6 => assert!(matches!(out[..], [Output::Send(_)])),
+            _ => assert_eq!(out, [close(Some(1013), "TooManyConcurrentRequests")]),
+        }
+    }
+}
+
+#[test]
+fn answers_that_were_written_do_not_count() {
+    let mut session = session();
+    let value = format!("\"{}\"", "x".repeat(10 << 20));
+    for request in 0..20 {
+        frame(&mut session, &call("Mutation", request));
+        let out = session.handle(0, done(request as u32, &value));
+        assert!(matches!(out[..], [Output::Send(_)]));
+        let out = session.flush(0);
+        assert!(matches!(out[..], [Output::Refresh { .. }]));
+        let ts = Timestamp(10);
+        let out = session.handle(0, Input::Refreshed { ts, results: vec![] });
+        assert!(matches!(out[..], [Output::Send(Outgoing::Transition(_))]));
+        session.handle(0, Input::Drained);
+    }
+}
+
+#[test]
+fn protocol_faults_that_a_reconnect_heals_close_with_1011() {
+    let check = |frames: &[&str]| {
+        let mut session = session();
+        let (last, before) = frames.split_last().unwrap();
+        for text in before {
+            frame(&mut session, text);
+            let identity = Verified::Accepted { identity: (), expires_at_ms: None };
+            session.handle(0, Input::Verified(identity));
+            assert!(!session.is_closed(), "{text}");
+        }
+        let expected = [close(Some(1011), "InternalServerError")];
+        assert_eq!(frame(&mut session, last), expected, "{last}");
+        assert_eq!(frame(&mut session, last), [], "nothing after the close");
+        assert_eq!(session.flush(0), []);
+    };
+    let connect =
+        r#"{"type":"Connect","sessionId":"00000000000040008000000000000001","connectionCount":0}"#;
+    let modify = |step: &str, list: &str| {
+        format!(r#"{{"type":"ModifyQuerySet",{step},"modifications":[{list}]}}"#)
+    };
+    let add = r#"{"type":"Add","queryId":1,"udfPath":"a","args":[]}"#;
+    let first = modify(r#""baseVersion":0,"newVersion":1"#, add);
+    check(&[connect, connect]);
+    check(&[connect, r#"{"type":"Authenticate","baseVersion":1,"tokenType":"None"}"#]);
+    check(&[
+        r#"{"type":"Authenticate","baseVersion":0,"tokenType":"None"}"#,
+        r#"{"type":"Authenticate","baseVersion":0,"tokenType":"None"}"#,
+    ]);
+    check(&[connect, &modify(r#""baseVersion":0,"newVersion":0"#, "")]);
+    check(&[connect, &first, &modify(r#""baseVersion":1,"newVersion":2"#, add)]);
+    let remove = r#"{"type":"Remove","queryId":7}"#;
+    check(&[connect, &first, &modify(r#""baseVersion":1,"newVersion":2"#, remove)]);
+    check(&[&modify(r#""baseVersion":3,"newVersion":4"#, "")]);
+    check(&[&call("Mutation", 0), &call("Mutation", 0)]);
+    check(&[&call("Mutation", 0), &call("Action", 0)]);
+}
+
+#[test]
+fn a_larger_step_of_the_query_set_is_legal() {
+    let mut session = session();
+    frame(
+        &mut session,
+        r#"{"type":"ModifyQuerySet","baseVersion":0,"newVersion":7,"modifications":[]}"#,
+    );
+    assert_eq!(session.flush(0), [Output::Refresh { at_least: Timestamp(0) }]);
+    session.handle(0, Input::Refreshed { ts: Timestamp(3), results: vec![] });
+    assert_eq!(session.version().query_set, 7);
+}
+
+#[test]
+fn a_refresh_below_what_was_asked_ends_the_connection() {
+    let mut session = session();
+    session.handle(0, Input::Changed { ts: Timestamp(9) });
+    assert_eq!(session.flush(0), [Output::Refresh { at_least: Timestamp(9) }]);
+    let out = session.handle(0, Input::Refreshed { ts: Timestamp(8), results: vec![] });
+    assert_eq!(out, [close(Some(1011), "InternalServerError")]);
+}
+
+#[test]
+fn answers_without_a_question_are_ignored() {
+    let mut session = session();
+    assert_eq!(session.handle(0, done(3, "null")), []);
+    let identity = Verified::Accepted { identity: (), expires_at_ms: None };
+    assert_eq!(session.handle(0, Input::Verified(identity)), []);
+    assert_eq!(session.handle(0, Input::Drained), []);
+    let refreshed = Input::Refreshed { ts: Timestamp(8), results: vec![] };
+    assert_eq!(session.handle(0, refreshed), []);
+    assert_eq!(session.flush(0), []);
+}
+
+#[test]
+fn errors_keep_their_text_where_the_deployment_hides_it() {
+    let mut session = session();
+    let text = r#"{"type":"Action","requestId":3,"udfPath":"a:b","args":[{"$x":1}]}"#;
+    let out = frame(&mut session, text);
+    let [Output::Send(Outgoing::Message(answer))] = &out[..] else { panic!("{out:?}") };
+    let answer: serde_json::Value = serde_json::from_str(answer).unwrap();
+    let result = answer["result"].as_str().unwrap();
+    assert!(result.starts_with("[Request ID: ") && result.ends_with("] Server Error"), "{result}");
+}
