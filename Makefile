@@ -1,7 +1,8 @@
 # The whole interface, for people and for CI. `make` alone lists it.
-# Needs Rust (the version of rust-toolchain.toml), Node 20 or newer, and Python 3.
+# Needs rustup (rust-toolchain.toml names the version), a C compiler for SQLite, and Node 20 or newer.
 
-CARGO_TARGET_DIR ?= $(CURDIR)/target
+CARGO_TARGET_DIR ?= target
+override CARGO_TARGET_DIR := $(abspath $(CARGO_TARGET_DIR))
 export CARGO_TARGET_DIR
 DATA ?= ./concave-data
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)

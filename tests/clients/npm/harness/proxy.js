@@ -182,8 +182,8 @@ class Connection {
     if (socket.destroyed) return;
     if (left > bytes.length) {
       socket.write(bytes);
-    } else if (left > 0) {
-      socket.write(bytes.subarray(0, left), () => this.cut());
+    } else {
+      socket.write(bytes.subarray(0, Math.max(left, 0)), () => this.cut());
     }
   }
 
