@@ -1,4 +1,4 @@
-// Two users in a room, live: online, typing, gone. What each of them sees is printed as it comes.
+// Two users in a room, live: online, typing, gone. After each step, what each of them sees.
 //
 //     node two-users.js            against a server of its own
 //     node two-users.js URL DATA   against the server at URL whose data folder is DATA
@@ -29,35 +29,41 @@ const people = { alice: signedIn("alice"), bob: signedIn("bob") };
 const create = { memberIds: ["bob"], title: "general" };
 const conversationId = await people.alice.mutation(api.conversations.create, create);
 
-// Prints every change of `user`'s view, and resolves when it reads as expected.
+// Subscribes `user` and returns a function that waits until the user's view reads as expected.
 function watch(user) {
-  let view = "";
+  let view;
   let waiting;
-  people[user].onUpdate(api.presence.getPresence, { conversationId }, (records) => {
-    const others = records.map(({ userId, status }) => `${userId} is ${status}`).sort();
-    view = others.join(", ") || "nobody is here";
-    console.log(`${user.padEnd(5)} sees  ${view}`);
+  const changed = () => {
     if (view === waiting?.expected) waiting.resolve();
+  };
+  people[user].onUpdate(api.presence.getPresence, { conversationId }, (records) => {
+    view = records.map(({ userId, status }) => `${userId} ${status}`).sort().join(", ") || "nobody";
+    changed();
   });
-  return (expected) =>
-    new Promise((resolve) => {
-      if (view === expected) resolve();
-      else waiting = { expected, resolve };
+  return async (expected) => {
+    await new Promise((resolve) => {
+      waiting = { expected, resolve };
+      changed();
     });
+    return `  ${user} sees: ${view}`;
+  };
 }
 
-const sees = Object.keys(people).map(watch);
-const everyoneSees = (expected) => Promise.all(sees.map((until) => until(expected)));
+const views = Object.keys(people).map(watch);
+async function everyoneSees(expected) {
+  console.log((await Promise.all(views.map((view) => view(expected)))).join("\n"));
+}
 
-await everyoneSees("nobody is here");
+console.log("in an empty room");
+await everyoneSees("nobody");
 for (const [user, status, expected] of [
-  ["alice", "online", "alice is online"],
-  ["bob", "online", "alice is online, bob is online"],
-  ["alice", "typing", "alice is typing, bob is online"],
-  ["alice", "online", "alice is online, bob is online"],
-  ["bob", "offline", "alice is online, bob is offline"],
+  ["alice", "online", "alice online"],
+  ["bob", "online", "alice online, bob online"],
+  ["alice", "typing", "alice typing, bob online"],
+  ["alice", "online", "alice online, bob online"],
+  ["bob", "offline", "alice online, bob offline"],
 ]) {
-  console.log(`\n${user}: setPresence ${status}`);
+  console.log(`${user}: presence:setPresence ${status}`);
   await people[user].mutation(api.presence.setPresence, { conversationId, status });
   await everyoneSees(expected);
 }
