@@ -7,7 +7,7 @@ pub const FRAME_BYTES_MAX: usize = 16 << 20;
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes of the arguments of one call, as decoded values (official).
-pub const ARGS_BYTES_MAX: usize = 16 << 20;
+pub use value::limits::ARGUMENTS_BYTES_MAX as ARGS_BYTES_MAX;
 
 /// Mutations that wait for their turn (official).
 pub const MUTATIONS_QUEUED_MAX: usize = 1000;

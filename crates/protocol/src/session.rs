@@ -14,9 +14,10 @@
 //! 2. `Subscribe`, `Unsubscribe` and `Refresh` come only out of `flush`, and never while a
 //!    refresh is running. So a refresh always covers exactly the queries subscribed before it.
 //! 3. Every `Refresh { at_least }` is answered by one `Refreshed` with `ts >= at_least`, or by
-//!    `Failed`. Its `results` hold the result as of `ts` of each subscribed query that may differ
-//!    from the last one delivered to this session (all of them is fine: equal digests are not
-//!    sent again). A query left out is unchanged, or temporarily not available.
+//!    `Failed`. Its `results` hold, as of `ts`, the result of each query that was subscribed
+//!    since the refresh before, and of each whose result may differ from the last one delivered
+//!    (all of them is fine: equal digests are not sent again). A query left out is unchanged, or
+//!    not available for now; `Changed` announces it when it is.
 //! 4. Before `Refreshed { ts }` it has fed `MutationDone`, or `MutationCommitted` as an early
 //!    notice, for each mutation of this session that committed at or before `ts`. The session
 //!    holds the transition back until that mutation has been answered.
@@ -179,6 +180,8 @@ impl<I: Clone> Session<I> {
         }
         match self.check_expiry(now_ms) {
             Ok(()) => self.start_refresh(&mut out),
+            // The token that replaces it is being verified.
+            Err(_) if self.waiting.is_some() => {}
             Err(error) => self.close(&error, &mut out),
         }
         self.note_sent(now_ms, &out);

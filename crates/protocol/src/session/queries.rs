@@ -146,24 +146,7 @@ impl<I: Clone> Session<I> {
         for query in std::mem::take(&mut self.unsubscribe) {
             out.push(Output::Unsubscribe(query));
         }
-        let fresh = std::mem::take(&mut self.fresh);
-        let mut failed = Vec::new();
-        for (id, query) in &self.queries {
-            match (fresh.contains(id), &query.failed) {
-                (true, Some(_)) => failed.push(*id),
-                (false, Some(_)) => {}
-                (false, None) if !self.identity.changed => {}
-                (_, None) => out.push(Output::Subscribe(Subscription {
-                    query: *id,
-                    path: query.path.clone(),
-                    args: Arc::clone(&query.args),
-                    journal: query.journal.clone(),
-                    identity: self.identity.handle.clone(),
-                    component: query.component.clone(),
-                })),
-            }
-        }
-        self.identity.changed = false;
+        let failed = self.subscribe(out);
         self.begun = true;
         let observed = self.connect.as_ref().map_or(Timestamp(0), |it| it.max_observed);
         let at_least = self.current.ts.max(self.answered_ts).max(self.changed).max(observed);
@@ -176,6 +159,33 @@ impl<I: Clone> Session<I> {
             held: None,
         });
         out.push(Output::Refresh { at_least });
+    }
+
+    /// Subscribes what is new, or everything again under a new identity. Returns the new queries
+    /// that can not run.
+    fn subscribe(&mut self, out: &mut Vec<Output<I>>) -> Vec<QueryId> {
+        let fresh = std::mem::take(&mut self.fresh);
+        let all = std::mem::take(&mut self.identity.changed);
+        let mut failed = Vec::new();
+        if !all && fresh.is_empty() {
+            return failed;
+        }
+        for (id, query) in &self.queries {
+            let is_fresh = fresh.contains(id);
+            if query.failed.is_some() {
+                failed.extend(is_fresh.then_some(*id));
+            } else if is_fresh || all {
+                out.push(Output::Subscribe(Subscription {
+                    query: *id,
+                    path: query.path.clone(),
+                    args: Arc::clone(&query.args),
+                    journal: query.journal.clone(),
+                    identity: self.identity.handle.clone(),
+                    component: query.component.clone(),
+                }));
+            }
+        }
+        failed
     }
 
     pub(super) fn refreshed(

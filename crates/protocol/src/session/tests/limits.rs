@@ -209,3 +209,24 @@ fn errors_keep_their_text_where_the_deployment_hides_it() {
     let result = answer["result"].as_str().unwrap();
     assert!(result.starts_with("[Request ID: ") && result.ends_with("] Server Error"), "{result}");
 }
+
+#[test]
+fn the_deadline_is_the_next_thing_that_time_alone_causes() {
+    let mut session = session();
+    assert_eq!(session.deadline_ms(), 15_000, "a ping");
+    session.handle(15_000, Input::Tick);
+    assert_eq!(session.deadline_ms(), 30_000, "the next ping");
+    let connect =
+        r#"{"type":"Connect","sessionId":"00000000000040008000000000000001","connectionCount":1}"#;
+    let modify = r#"{"type":"ModifyQuerySet","baseVersion":0,"newVersion":1,"modifications":[]}"#;
+    for text in [connect, modify, &call("Mutation", 0)] {
+        session.handle(16_000, Input::Frame(text));
+    }
+    assert_eq!(session.flush(16_000), []);
+    assert_eq!(session.deadline_ms(), 16_500, "the first transition waits for a mutation");
+    assert_eq!(session.flush(16_500), [Output::Refresh { at_least: Timestamp(0) }]);
+    session.handle(16_600, Input::Refreshed { ts: Timestamp(3), results: vec![] });
+    assert_eq!(session.deadline_ms(), 136_000, "no ping behind a transition, but silence counts");
+    session.handle(17_000, Input::Drained);
+    assert_eq!(session.deadline_ms(), 31_600);
+}

@@ -86,7 +86,12 @@ struct Model {
     mutations_sent: VecDeque<RequestId>,
     actions: Vec<RequestId>,
     verifying: bool,
+    verified: u32,
     undrained: u32,
+    /// The identity of each request when its message was sent.
+    senders: BTreeMap<RequestId, u32>,
+    /// The identity of the refresh that runs.
+    refresh_identity: u32,
     cause: bool,
 
     // The client.
@@ -128,7 +133,10 @@ impl Model {
             mutations_sent: VecDeque::new(),
             actions: Vec::new(),
             verifying: false,
+            verified: 0,
             undrained: 0,
+            senders: BTreeMap::new(),
+            refresh_identity: 0,
             cause: false,
             next_query: 0,
             next_request: 0,
@@ -192,6 +200,7 @@ impl Model {
         let request = RequestId(self.next_request);
         self.next_request += 1;
         self.unanswered.insert(request);
+        self.senders.insert(request, self.identities);
         if kind == "Mutation" {
             self.mutations_sent.push_back(request);
         }
@@ -256,7 +265,8 @@ impl Model {
     fn verify(&mut self) {
         if std::mem::take(&mut self.verifying) {
             self.cause = true;
-            let identity = self.identities;
+            self.verified += 1;
+            let identity = self.verified;
             self.feed(Input::Verified(Verified::Accepted { identity, expires_at_ms: None }));
         }
     }
@@ -342,10 +352,14 @@ impl Model {
                 Output::Mutation(call) => {
                     assert!(self.running.is_none(), "one mutation at a time");
                     let request = call.request;
+                    assert_eq!(call.identity, self.senders[&request], "as of its receipt");
                     self.running =
                         Some(RunningMutation { request, committed: None, announced: false });
                 }
-                Output::Action(call) => self.actions.push(call.request),
+                Output::Action(call) => {
+                    assert_eq!(call.identity, self.senders[&call.request], "as of its receipt");
+                    self.actions.push(call.request);
+                }
                 Output::Subscribe(it) => {
                     assert!(self.refresh.is_none(), "no change while a refresh runs");
                     self.subscribed.insert(it.query, it.identity);
@@ -359,8 +373,9 @@ impl Model {
                     assert_eq!(self.undrained, 0, "none while a transition waits");
                     assert!(std::mem::take(&mut self.cause), "no transition without cause");
                     assert!(at_least.0 >= self.answered_ts.max(self.version.ts.0));
-                    let identities: BTreeSet<u32> = self.subscribed.values().copied().collect();
-                    assert!(identities.len() <= 1, "one identity for all queries");
+                    let identity = self.verified;
+                    assert!(self.subscribed.values().all(|subscribed| *subscribed == identity));
+                    self.refresh_identity = identity;
                 }
                 Output::Close(close) => panic!("closed: {close:?}"),
             }
@@ -390,6 +405,7 @@ impl Model {
     fn transition(&mut self, transition: Transition) {
         assert_eq!(transition.start, self.version);
         assert!(transition.end.ts >= self.version.ts);
+        assert_eq!(transition.end.identity, self.refresh_identity);
         self.version = transition.end;
         self.undrained += 1;
         if self.version.ts.0 >= self.answered_ts {
@@ -417,9 +433,18 @@ impl Model {
         }
     }
 
+    fn is_busy(&mut self) -> bool {
+        self.flush();
+        self.verifying
+            || self.running.is_some()
+            || !self.actions.is_empty()
+            || self.refresh.is_some()
+            || self.undrained > 0
+    }
+
     /// Lets everything that is under way finish, and checks that nothing is owed.
     fn settle(&mut self) {
-        for _ in 0..400 {
+        while self.is_busy() {
             self.now_ms += 100;
             self.feed(Input::Alive);
             for step in [
