@@ -1,6 +1,8 @@
 //! Document ids: a table number, sixteen bytes and a checksum, as lower-case base32.
 //!
-//!     varint(table number) ++ internal id [16] ++ fletcher16 [2]
+//! ```text
+//! varint(table number) ++ internal id [16] ++ fletcher16 [2]
+//! ```
 //!
 //! Ids of one table sort as text like their internal ids sort as bytes.
 //! Source: spec/data-model.md, section 7.
@@ -220,3 +222,6 @@ const fn digits() -> [u8; 256] {
     }
     digits
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,8 @@ impl Interval {
         Interval { start: Vec::new(), end: Some(Vec::new()) }
     }
 
-    /// Every byte string that begins with `prefix`.
+    /// Every byte string that begins with `prefix`; more than the keys that begin with the values
+    /// of a key, see [`crate::key`].
     pub fn prefix(prefix: &[u8]) -> Self {
         Interval { start: prefix.to_vec(), end: key::increment(prefix) }
     }
@@ -45,7 +46,7 @@ impl Interval {
         self.start.as_slice() <= key && self.end.as_ref().is_none_or(|end| key < end.as_slice())
     }
 
-    /// What is inside both.
+    /// What is inside both; the bounds of an empty result mean nothing.
     pub fn intersect(&self, other: &Interval) -> Interval {
         let start = self.start.as_slice().max(other.start.as_slice()).to_vec();
         let end = match (&self.end, &other.end) {
@@ -75,3 +76,6 @@ impl Interval {
         other.is_empty() || (self.start <= other.start && end_covers)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -147,3 +147,6 @@ fn sized<T>(value: T, size: impl FnOnce(&T) -> usize) -> Result<T, ValueError> {
     check_value_size(size(&value))?;
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests;

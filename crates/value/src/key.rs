@@ -1,11 +1,14 @@
 //! Index keys: bytes whose order is the order of values.
 //!
-//!     missing 01 · null 03 · int64 04..0c · float64 0d · false 0e · true 0f
-//!     string 10 · bytes 11 · array 12 · object 15
+//! ```text
+//! missing 01 · null 03 · int64 04..0c · float64 0d · false 0e · true 0f
+//! string 10 · bytes 11 · array 12 · object 15
+//! ```
 //!
-//! Every encoding tells its own end and none is a prefix of another, so a compound key is the
-//! plain concatenation of its parts, and a range over leading fields is a range of prefixes.
+//! Every encoding tells its own end, so a compound key is the plain concatenation of its parts.
 //! No tag is 00 or ff: 00 ends strings and containers, 00 ff stands for the byte 00 inside.
+//! Compound keys that begin with the values of `p` therefore lie in `[p, p·ff)`. What begins
+//! with the bytes of `p` is more: the key of `"a\0b"` begins with the bytes of that of `"a"`.
 //! Source: spec/data-model.md, section 6.
 
 use crate::limits::VALUE_NESTING_MAX;
@@ -256,3 +259,6 @@ impl Reader<'_> {
         Ok(*array)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,10 @@
 //! Values and everything that is a plain function of them.
 //!
-//!     JSON text ──json──► Value ──key──► ordered bytes ──► Interval
-//!                           │  └─serde─► Rust structs
-//!                           └─ validator, schema: what a document may look like
+//! ```text
+//! JSON text ──json──► Value ──key──► ordered bytes ──► Interval
+//!                       │  └─serde─► Rust structs
+//!                       └─ validator, schema: what a document may look like
+//! ```
 //!
 //! - [`Value`], [`Object`]: the eight types, their sizes and their total order.
 //! - [`json`]: the three JSON forms; the only place that knows how a value looks on the wire.
@@ -23,6 +25,8 @@ pub mod limits;
 pub mod names;
 pub mod object;
 pub mod paths;
+#[cfg(test)]
+mod samples;
 pub mod schema;
 pub mod serde;
 pub mod timestamp;

@@ -155,3 +155,6 @@ fn check_parts(value: &Value, depth: usize) -> Result<(), ValueError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

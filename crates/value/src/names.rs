@@ -172,3 +172,6 @@ impl fmt::Debug for FieldPath {
         fmt::Debug::fmt(&*self.0, f)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -158,3 +158,6 @@ impl fmt::Debug for ComponentPath {
         fmt::Debug::fmt(&self.0, f)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,7 @@ pub struct SearchIndexSchema {
     pub name: IndexName,
     /// The field whose words are found.
     pub search_field: FieldPath,
-    /// The fields that a search may fix, sorted.
+    /// The fields that a search may fix.
     pub filter_fields: Vec<FieldPath>,
     /// Whether it is built but not yet used.
     pub staged: bool,

@@ -16,6 +16,10 @@
 //!
 //! So a field that clients see as `v.number()` is `f64` or a small integer, and `v.int64()` is
 //! `i64`. In other formats (JSON) a [`Value`] reads and writes its encoded form.
+//!
+//! Serde buffers what it reads for flattened fields and for tagged and untagged enums, and the
+//! buffer forgets which type is asked for. There a small integer must be an `f64` instead, and
+//! an int64 inside a [`Value`] arrives as a float64.
 
 mod de;
 mod forms;

@@ -54,3 +54,6 @@ impl fmt::Display for Timestamp {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,6 +145,7 @@ impl Ord for Value {
             (Value::Bytes(a), Value::Bytes(b)) => a.cmp(b),
             (Value::Array(a), Value::Array(b)) => a.cmp(b),
             (Value::Object(a), Value::Object(b)) => a.cmp(b),
+            // Different types, or both null.
             (a, b) => a.rank().cmp(&b.rank()),
         }
     }
@@ -274,3 +275,6 @@ impl<T: Into<Value>> From<Option<T>> for Value {
         option.map_or(Value::Null, Into::into)
     }
 }
+
+#[cfg(test)]
+mod tests;

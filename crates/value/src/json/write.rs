@@ -9,8 +9,11 @@ use serde_json::{Map, Number, Value as Json, json};
 use crate::object::Object;
 use crate::value::Value;
 
+/// Longer than the shortest form of any float: sign, 17 digits, point, exponent.
+const FLOAT_CHARS_MAX: usize = 32;
+
 /// Appends the encoded form: fields in ascending order, no whitespace, floats in the shortest
-/// form that reads back the same (`1.0`, `1e21`).
+/// form that reads back the same (`1.0`, `1e+21`).
 pub fn write(value: &Value, out: &mut String) {
     match value {
         Value::Null => out.push_str("null"),
@@ -18,7 +21,7 @@ pub fn write(value: &Value, out: &mut String) {
         Value::Boolean(false) => out.push_str("false"),
         Value::Int64(i) => write_special("$integer", &i.to_le_bytes(), out),
         Value::Float64(f) if is_special(*f) => write_special("$float", &f.to_le_bytes(), out),
-        Value::Float64(f) => write!(out, "{f:?}").expect("a String takes everything"),
+        Value::Float64(f) => write_float(*f, out),
         Value::String(s) => write_string(s, out),
         Value::Bytes(b) => write_special("$bytes", b, out),
         Value::Array(items) => {
@@ -140,6 +143,15 @@ fn is_special(f: f64) -> bool {
 
 fn special_float(f: f64) -> Json {
     json!({ "$float": STANDARD.encode(f.to_le_bytes()) })
+}
+
+/// Appends a finite float as serde_json writes it, so that every way to write a value agrees.
+fn write_float(f: f64, out: &mut String) {
+    let mut buffer = [0; FLOAT_CHARS_MAX];
+    let mut rest = buffer.as_mut_slice();
+    serde_json::to_writer(&mut rest, &f).expect("the shortest form of a float fits");
+    let length = FLOAT_CHARS_MAX - rest.len();
+    out.push_str(std::str::from_utf8(&buffer[..length]).expect("numbers are ASCII"));
 }
 
 fn write_special(name: &str, bytes: &[u8], out: &mut String) {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{SchemaError, TableSchema};
 use crate::names::{FieldPath, IndexName, TableName};
 use crate::validator::Validator;
+use crate::value::Value;
 
 /// Indexes of all kinds of one table, staged ones too.
 pub const INDEXES_PER_TABLE_MAX: usize = 64;
@@ -217,13 +218,6 @@ fn may_be_at(validator: &Validator, path: &[&str], good: fn(&Validator) -> bool)
 
 /// Whether some value that matches is an array of float64.
 fn is_vector(validator: &Validator) -> bool {
-    let may_be_number = |item: &Validator| match item {
-        Validator::Number | Validator::Any => true,
-        Validator::Union(members) => {
-            members.iter().any(|m| matches!(m, Validator::Number | Validator::Any))
-        }
-        _ => false,
-    };
     match validator {
         Validator::Any => true,
         Validator::Array(item) => may_be_number(item),
@@ -237,6 +231,24 @@ fn is_vector(validator: &Validator) -> bool {
         | Validator::CommitTs
         | Validator::Literal(_)
         | Validator::Id(_)
+        | Validator::Object(_)
+        | Validator::Record { .. } => false,
+    }
+}
+
+fn may_be_number(validator: &Validator) -> bool {
+    match validator {
+        Validator::Any | Validator::Number | Validator::Literal(Value::Float64(_)) => true,
+        Validator::Union(members) => members.iter().any(may_be_number),
+        Validator::Null
+        | Validator::Bigint
+        | Validator::Boolean
+        | Validator::String
+        | Validator::Bytes
+        | Validator::CommitTs
+        | Validator::Literal(_)
+        | Validator::Id(_)
+        | Validator::Array(_)
         | Validator::Object(_)
         | Validator::Record { .. } => false,
     }
