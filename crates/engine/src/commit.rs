@@ -300,6 +300,13 @@ impl Heads {
 }
 
 impl Transaction {
+    /// Ends the transaction without its writes: when what it read is durable, so is its answer.
+    ///
+    /// Errors: `Aborted`, when what it read was taken back.
+    pub fn as_read_only(&self) -> Result<Committed, CommitError> {
+        self.snapshot.engine.commit_read_only(self)
+    }
+
     /// A write that does not fit a schema which is being pushed ends that push.
     fn fail_pending_schema(&mut self) -> Result<(), TxError> {
         let Some(error) = self.schema_failure.take() else { return Ok(()) };

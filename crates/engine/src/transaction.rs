@@ -20,6 +20,7 @@ use crate::document::Document;
 use crate::engine::Snapshot;
 use crate::error::TxError;
 use crate::limits::{self, Limits, UNUSED, Usage};
+use crate::range::continuing;
 use crate::read_set::ReadSet;
 use crate::scan::{FETCH_MAX, Versioned};
 use crate::system;
@@ -180,7 +181,7 @@ impl Transaction {
         if !definition.system {
             let mut prefix = key::encode_all([Some(&Value::Int64(i64::from(definition.tablet.0)))]);
             key::encode(Some(&Value::from(index.to_string())), &mut prefix);
-            self.depend_on_system(&system::INDEX, 0, Interval::prefix(&prefix));
+            self.depend_on_system(&system::INDEX, 0, continuing(&prefix));
         }
         let found = definition.index(index).ok_or_else(missing)?;
         match found.state {
@@ -338,7 +339,7 @@ impl Transaction {
 
     fn depend_on_name(&mut self, name: &TableName) {
         let prefix = key::encode_all([Some(&Value::from(name.to_string()))]);
-        self.depend_on_system(&system::TABLES, 0, Interval::prefix(&prefix));
+        self.depend_on_system(&system::TABLES, 0, continuing(&prefix));
     }
 
     pub(crate) fn count_read(

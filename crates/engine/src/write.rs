@@ -15,7 +15,7 @@ use crate::catalog::{
 };
 use crate::document::{CREATION_TIME_FIELD, Document, ID_FIELD};
 use crate::error::TxError;
-use crate::range::key_of;
+use crate::range::{continuing, key_of};
 use crate::scan::Versioned;
 use crate::system::{self, SystemTable};
 use crate::transaction::Transaction;
@@ -283,7 +283,7 @@ impl Transaction {
         if !table.system {
             // Which indexes a table has decides what a write must maintain.
             let prefix = value::key::encode_all([Some(&Value::Int64(i64::from(table.tablet.0)))]);
-            self.depend_on_system(&system::INDEX, 0, value::Interval::prefix(&prefix));
+            self.depend_on_system(&system::INDEX, 0, continuing(&prefix));
         }
         let mut keys: Vec<StagedKey> = Vec::new();
         for index in &table.indexes {

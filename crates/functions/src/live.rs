@@ -1,0 +1,156 @@
+//! Live queries: each is run once per change, however many sessions show it.
+//!
+//!     commit ──► publish: which entries read what it wrote? ──► stale ──► one run ──► wake sessions
+//!                                                                          │
+//!     session ──► poll: the greatest timestamp that all its entries cover ─┘
+//!
+//! An entry is one (function, arguments, identity class, journal). It holds its newest results with
+//! their validity `[from, to)`, and the read set of the newest. An entry that never read the identity is
+//! shared by everybody; when a run asks for it, that run is abandoned and everybody gets an entry of
+//! their own.
+//! Invariant: a result of an entry equals a run from scratch at every timestamp of its validity.
+
+mod entry;
+mod session;
+mod state;
+
+use std::sync::Arc;
+
+use engine::LogEntry;
+use parking_lot::Mutex;
+use value::Timestamp;
+
+pub use entry::{LiveOutcome, LiveResult};
+pub use session::{Covered, LiveSession, QuerySpec, Waker};
+pub use state::{LiveEntryView, LiveStats};
+
+use crate::call::End;
+use crate::door::Parent;
+use crate::error::Error;
+use crate::identity::IdentityAccess;
+use crate::registry::FunctionKind;
+use crate::runtime::Runtime;
+use entry::Run;
+use state::State;
+
+/// Entries that nobody shows but that are kept, since somebody may come back.
+pub const IDLE_ENTRIES_MAX: usize = 10_000;
+/// Bytes of results of such entries.
+pub const IDLE_BYTES_MAX: usize = 32 << 20;
+/// Results kept of one entry, so that sessions at slightly older timestamps need no run.
+pub const RESULTS_KEPT: usize = 4;
+/// Failures of the system in a row after which those who wait are told.
+pub const RUN_FAILURES_MAX: u32 = 5;
+
+/// All live queries of one runtime.
+pub struct Live {
+    state: Mutex<State>,
+}
+
+impl Live {
+    pub(crate) fn new(head: Timestamp) -> Self {
+        Self { state: Mutex::new(State::new(head)) }
+    }
+
+    /// The timestamp up to which commits have been taken into account.
+    pub fn head(&self) -> Timestamp {
+        self.state.lock().head()
+    }
+
+    /// Figures for people who watch.
+    pub fn stats(&self) -> LiveStats {
+        self.state.lock().stats()
+    }
+
+    /// Every entry, for people who watch.
+    pub fn entries(&self) -> Vec<LiveEntryView> {
+        self.state.lock().views()
+    }
+
+    /// Takes commits into account, and has what they made stale run again.
+    pub(crate) fn publish(
+        &self,
+        runtime: &Arc<Runtime>,
+        commits: &[Arc<LogEntry>],
+        head: Timestamp,
+    ) {
+        let (runs, wakers) = self.state.lock().publish(commits, head);
+        start_all(runtime, runs);
+        wakers.into_iter().for_each(|waker| waker());
+    }
+}
+
+/// Has workers carry out runs.
+fn start_all(runtime: &Arc<Runtime>, runs: Vec<Run>) {
+    for run in runs {
+        runtime.spawn(Box::new(move |runtime| carry_out(runtime, run)));
+    }
+}
+
+/// Runs a live query at one timestamp, and installs what it gave.
+fn carry_out(runtime: &Arc<Runtime>, run: Run) {
+    let ended = match run_at(runtime, &run) {
+        Ok(end) => end,
+        Err(error) => return retry_or_fail(runtime, &run, &error),
+    };
+    if let Err(error) = &ended.result
+        && !error.is_deterministic()
+        && !ended.identity_withheld
+    {
+        let error = error.clone();
+        return retry_or_fail(runtime, &run, &error);
+    }
+    let live = runtime.live();
+    let (runs, wakers) = if ended.identity_withheld {
+        live.state.lock().split(run.entry)
+    } else {
+        let result = LiveResult::of(&ended);
+        let reads = Arc::new(ended.transaction.reads().clone());
+        let mut state = live.state.lock();
+        let head = state.head();
+        let later = runtime.engine().log_between(run.at, head);
+        let read_identity = ended.observed.identity;
+        state.install(run.entry, run.at, result, reads, later.as_deref(), read_identity)
+    };
+    // The transaction pins its snapshot: let go before others are started.
+    drop(ended);
+    start_all(runtime, runs);
+    wakers.into_iter().for_each(|waker| waker());
+}
+
+fn run_at(runtime: &Arc<Runtime>, run: &Run) -> Result<End, Error> {
+    let tx = runtime.engine().begin_at(run.at)?;
+    let mut start = runtime.start(run.access.clone(), &Parent::default());
+    start.journal = run.journal.as_deref().map(str::to_owned);
+    let found = start.registry.find(&run.spec.path, run.admin).and_then(|function| {
+        function.expect_kind(FunctionKind::Query).map(|()| Arc::clone(function))
+    });
+    Ok(match found {
+        Ok(function) => runtime.run_body(&function, run.spec.args.clone(), start, tx),
+        Err(error) => End {
+            result: Err(error),
+            transaction: tx,
+            log_lines: Vec::new(),
+            observed: crate::call::Observed::default(),
+            identity_withheld: false,
+            journal: None,
+        },
+    })
+}
+
+/// A failure of the system: the run is repeated at the head. After several in a row the sessions that
+/// wait are told, and may come again.
+fn retry_or_fail(runtime: &Arc<Runtime>, run: &Run, error: &Error) {
+    tracing::warn!(%error, query = %run.spec.path, "a live query could not be run");
+    let (runs, wakers) = runtime.live().state.lock().run_failed(run.entry, run.at, error);
+    start_all(runtime, runs);
+    wakers.into_iter().for_each(|waker| waker());
+}
+
+/// The identity class of an entry, as it runs.
+fn access_of(identity: Option<&entry::IdentityClass>) -> IdentityAccess {
+    match identity {
+        Some(class) => IdentityAccess::Known(class.user.clone()),
+        None => IdentityAccess::Withheld,
+    }
+}

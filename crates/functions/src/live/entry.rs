@@ -1,0 +1,215 @@
+//! One live query: its key, its results, and who shows it.
+
+use std::any::Any;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, OnceLock};
+
+use value::{Timestamp, Value, json};
+
+use super::session::{QuerySpec, SessionId};
+use crate::call::End;
+use crate::error::Error;
+use crate::identity::{IdentityAccess, UserIdentity};
+use crate::log::LogLine;
+
+/// The number of an entry; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct EntryId(pub(crate) u64);
+
+/// Everybody for whom a query gives the same: equal claims.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct IdentityClass {
+    pub(crate) user: Option<Arc<UserIdentity>>,
+}
+
+impl IdentityClass {
+    pub(crate) fn key(&self) -> Option<Arc<str>> {
+        self.user.as_ref().map(|user| Arc::clone(&user.cache_key))
+    }
+}
+
+/// What one run of a live query gave.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LiveOutcome {
+    /// The value, as canonical JSON.
+    Value(Arc<str>),
+    /// The function failed.
+    Failed(Error),
+}
+
+/// A result that any number of sessions share.
+#[derive(Debug)]
+pub struct LiveResult {
+    /// The value or the failure.
+    pub outcome: LiveOutcome,
+    /// What the function logged.
+    pub log_lines: Vec<LogLine>,
+    /// What the query must be given when it runs again.
+    pub journal: Option<Arc<str>>,
+    shared: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl LiveResult {
+    pub(crate) fn of(end: &End) -> Self {
+        let outcome = match &end.result {
+            Ok(value) => LiveOutcome::Value(Arc::from(to_json(value))),
+            Err(error) => LiveOutcome::Failed(error.clone()),
+        };
+        Self {
+            outcome,
+            log_lines: end.log_lines.clone(),
+            journal: end.journal.as_deref().map(Arc::from),
+            shared: OnceLock::new(),
+        }
+    }
+
+    /// What `make` made of this result the first time; one encoding for all who show it.
+    ///
+    /// Whoever calls it always asks for the same type; another one gets its own.
+    pub fn shared<T: Any + Send + Sync>(&self, make: impl FnOnce(&Self) -> T) -> Arc<T> {
+        let mut make = Some(make);
+        let made = self.shared.get_or_init(|| {
+            let make = make.take().expect("called once");
+            Arc::new(make(self))
+        });
+        match Arc::clone(made).downcast::<T>() {
+            Ok(made) => made,
+            Err(_) => Arc::new((make.take().expect("another type was made first"))(self)),
+        }
+    }
+
+    /// Whether a client would see the same.
+    fn shows_the_same(&self, other: &Self) -> bool {
+        let texts = |result: &Self| -> Vec<String> {
+            result.log_lines.iter().map(LogLine::to_text).collect()
+        };
+        self.outcome == other.outcome
+            && self.journal == other.journal
+            && texts(self) == texts(other)
+    }
+}
+
+fn to_json(value: &Value) -> String {
+    json::to_string(value)
+}
+
+/// A result with its validity: from `from` up to, not including, `to`.
+pub(crate) struct Valid {
+    pub(crate) from: Timestamp,
+    pub(crate) to: Option<Timestamp>,
+    pub(crate) result: Arc<LiveResult>,
+}
+
+impl Valid {
+    /// The last timestamp up to `head` at which it holds.
+    pub(crate) fn last(&self, head: Timestamp) -> Timestamp {
+        self.to.map_or(head, Timestamp::pred).min(head)
+    }
+
+    pub(crate) fn covers(&self, ts: Timestamp) -> bool {
+        self.from <= ts && self.to.is_none_or(|to| ts < to)
+    }
+}
+
+/// What distinguishes an entry.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key {
+    pub(crate) path: Arc<str>,
+    pub(crate) args: Arc<str>,
+    pub(crate) journal: Option<Arc<str>>,
+    /// Internal functions exist for administrators.
+    pub(crate) admin: bool,
+    pub(crate) identity: IdentityKey,
+}
+
+/// Whose results these are.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum IdentityKey {
+    /// Everybody's: the function never asks.
+    Shared,
+    /// Those with these claims; `None` is nobody signed in.
+    Of(Option<Arc<str>>),
+}
+
+pub(crate) struct Entry {
+    pub(crate) key: Key,
+    pub(crate) spec: Arc<QuerySpec>,
+    pub(crate) identity: Option<IdentityClass>,
+    /// What the next run is given.
+    pub(crate) journal: Option<Arc<str>>,
+    pub(crate) results: VecDeque<Valid>,
+    pub(crate) running: BTreeSet<Timestamp>,
+    pub(crate) sessions: BTreeSet<SessionId>,
+    pub(crate) runs: u64,
+    pub(crate) failures: u32,
+    /// The commit that made it stale most recently, with the function that made it.
+    pub(crate) caused_by: Option<(Timestamp, Option<Arc<str>>)>,
+    /// The system failed so often in a row that whoever waits is told.
+    pub(crate) broken: Option<Error>,
+}
+
+/// One run that is to be carried out.
+pub(crate) struct Run {
+    pub(crate) entry: EntryId,
+    pub(crate) at: Timestamp,
+    pub(crate) spec: Arc<QuerySpec>,
+    pub(crate) admin: bool,
+    pub(crate) access: IdentityAccess,
+    pub(crate) journal: Option<Arc<str>>,
+}
+
+impl Entry {
+    pub(crate) fn new(key: Key, spec: Arc<QuerySpec>, identity: Option<IdentityClass>) -> Self {
+        Self {
+            journal: key.journal.clone(),
+            key,
+            spec,
+            identity,
+            results: VecDeque::new(),
+            running: BTreeSet::new(),
+            sessions: BTreeSet::new(),
+            runs: 0,
+            failures: 0,
+            caused_by: None,
+            broken: None,
+        }
+    }
+
+    pub(crate) fn newest(&self) -> Option<&Valid> {
+        self.results.back()
+    }
+
+    pub(crate) fn at(&self, ts: Timestamp) -> Option<&Valid> {
+        self.results.iter().rev().find(|valid| valid.covers(ts))
+    }
+
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.newest().is_some_and(|valid| valid.to.is_none())
+    }
+
+    /// Takes in a result. True: it shows something else than the newest one before.
+    pub(crate) fn take_in(
+        &mut self,
+        from: Timestamp,
+        to: Option<Timestamp>,
+        result: LiveResult,
+    ) -> bool {
+        let newest = self.newest();
+        let same = newest.filter(|newest| newest.result.shows_the_same(&result));
+        let changed = same.is_none();
+        let result = match same {
+            Some(newest) => Arc::clone(&newest.result),
+            None => Arc::new(result),
+        };
+        let is_newest = newest.is_none_or(|newest| newest.from <= from);
+        if is_newest {
+            self.journal = result.journal.clone().or(self.journal.take());
+        }
+        let place = self.results.partition_point(|valid| valid.from <= from);
+        self.results.insert(place, Valid { from, to, result });
+        if self.results.len() > super::RESULTS_KEPT {
+            self.results.pop_front();
+        }
+        changed
+    }
+}

@@ -1,0 +1,552 @@
+//! The registry of live queries: pure bookkeeping under one lock, nothing is run here.
+//!
+//! Every step returns the runs that are to be carried out and the wakers that are to be called once the
+//! lock is let go.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use engine::LogEntry;
+use engine::interval_index::IntervalIndex;
+use engine::read_set::ReadSet;
+use value::{Timestamp, Value, json};
+
+use super::entry::{Entry, EntryId, IdentityClass, IdentityKey, Key, LiveOutcome, LiveResult, Run};
+use super::session::{Covered, QuerySpec, SessionId, SessionState, Waker};
+use super::{IDLE_BYTES_MAX, IDLE_ENTRIES_MAX, RUN_FAILURES_MAX, access_of};
+use crate::error::Error;
+use crate::runtime::Caller;
+
+/// What is to be done after a step, outside the lock.
+pub(crate) type Todo = (Vec<Run>, Vec<Waker>);
+
+/// A query that a session shows.
+pub(crate) struct Subscription {
+    pub(crate) spec: Arc<QuerySpec>,
+    pub(crate) entry: EntryId,
+}
+
+/// Figures for people who watch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LiveStats {
+    /// Entries that somebody shows.
+    pub entries: usize,
+    /// Entries that are kept in case somebody comes back.
+    pub idle: usize,
+    /// Sessions.
+    pub sessions: usize,
+    /// Runs since the start.
+    pub runs: u64,
+    /// Commits that made an entry stale, counted per entry.
+    pub invalidations: u64,
+}
+
+/// One live query, for people who watch.
+#[derive(Clone, Debug)]
+pub struct LiveEntryView {
+    /// The function.
+    pub path: Arc<str>,
+    /// Its arguments as canonical JSON.
+    pub args: Arc<str>,
+    /// Whether all identities share it.
+    pub shared: bool,
+    /// Sessions that show it.
+    pub sessions: usize,
+    /// Runs since it was first shown.
+    pub runs: u64,
+    /// What the newest result depends on.
+    pub reads: Option<Arc<ReadSet>>,
+    /// The commit that last made it stale, and the function that committed.
+    pub caused_by: Option<(Timestamp, Option<Arc<str>>)>,
+}
+
+pub(crate) struct State {
+    head: Timestamp,
+    next: u64,
+    entries: HashMap<EntryId, Entry>,
+    by_key: BTreeMap<Key, EntryId>,
+    /// Functions that were seen to read the identity.
+    identity_readers: BTreeSet<Arc<str>>,
+    index: IntervalIndex<EntryId>,
+    sessions: HashMap<SessionId, SessionState>,
+    waiting_for_head: Vec<SessionId>,
+    idle: VecDeque<(EntryId, usize)>,
+    idle_bytes: usize,
+    runs: u64,
+    invalidations: u64,
+}
+
+impl State {
+    pub(crate) fn new(head: Timestamp) -> Self {
+        Self {
+            head,
+            next: 0,
+            entries: HashMap::new(),
+            by_key: BTreeMap::new(),
+            identity_readers: BTreeSet::new(),
+            index: IntervalIndex::new(),
+            sessions: HashMap::new(),
+            waiting_for_head: Vec::new(),
+            idle: VecDeque::new(),
+            idle_bytes: 0,
+            runs: 0,
+            invalidations: 0,
+        }
+    }
+
+    pub(crate) fn head(&self) -> Timestamp {
+        self.head
+    }
+
+    pub(crate) fn stats(&self) -> LiveStats {
+        let shown = self.entries.values().filter(|entry| !entry.sessions.is_empty()).count();
+        LiveStats {
+            entries: shown,
+            idle: self.entries.len() - shown,
+            sessions: self.sessions.len(),
+            runs: self.runs,
+            invalidations: self.invalidations,
+        }
+    }
+
+    pub(crate) fn views(&self) -> Vec<LiveEntryView> {
+        let view = |(id, entry): (&EntryId, &Entry)| LiveEntryView {
+            path: Arc::clone(&entry.key.path),
+            args: Arc::clone(&entry.key.args),
+            shared: entry.identity.is_none(),
+            sessions: entry.sessions.len(),
+            runs: entry.runs,
+            reads: self.index.get(*id).cloned(),
+            caused_by: entry.caused_by.clone(),
+        };
+        let mut views: Vec<_> = self.entries.iter().map(view).collect();
+        views.sort_by(|a, b| (&a.path, &a.args).cmp(&(&b.path, &b.args)));
+        views
+    }
+
+    pub(crate) fn open_session(&mut self, waker: Waker) -> SessionId {
+        let id = SessionId(self.number());
+        let session = SessionState {
+            caller: Caller::default(),
+            queries: BTreeMap::new(),
+            waker,
+            waiting: false,
+            last: Timestamp::MIN,
+            target: None,
+        };
+        self.sessions.insert(id, session);
+        id
+    }
+
+    pub(crate) fn close_session(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        let shown: BTreeSet<EntryId> = session.queries.values().map(|q| q.entry).collect();
+        for entry in shown {
+            self.leave(entry, id);
+        }
+    }
+
+    pub(crate) fn set_caller(&mut self, id: SessionId, caller: Caller) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let admin_changed = session.caller.admin != caller.admin;
+        session.caller = caller;
+        session.target = None;
+        let moved: Vec<(u32, Arc<QuerySpec>)> = session
+            .queries
+            .iter()
+            .filter(|(_, shown)| {
+                let entry = self.entries.get(&shown.entry);
+                admin_changed || entry.is_none_or(|entry| entry.identity.is_some())
+            })
+            .map(|(query, shown)| (*query, Arc::clone(&shown.spec)))
+            .collect();
+        for (query, spec) in moved {
+            self.show(id, query, spec);
+        }
+    }
+
+    pub(crate) fn subscribe(&mut self, id: SessionId, query: u32, spec: QuerySpec) {
+        self.show(id, query, Arc::new(spec));
+    }
+
+    pub(crate) fn unsubscribe(&mut self, id: SessionId, query: u32) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(gone) = session.queries.remove(&query) else { return };
+        let still = session.queries.values().any(|shown| shown.entry == gone.entry);
+        if !still {
+            self.leave(gone.entry, id);
+        }
+    }
+
+    /// Takes commits into account.
+    pub(crate) fn publish(&mut self, commits: &[Arc<LogEntry>], head: Timestamp) -> Todo {
+        let mut stale = BTreeSet::new();
+        for commit in commits {
+            for write in &commit.writes {
+                let hit = &mut |id| {
+                    stale.insert(id);
+                    let Some(entry) = self.entries.get_mut(&id) else { return };
+                    let open = entry.results.iter_mut().filter(|valid| valid.to.is_none());
+                    for valid in open.filter(|valid| valid.from < commit.ts) {
+                        valid.to = Some(commit.ts);
+                        entry.caused_by = Some((commit.ts, commit.source.clone()));
+                        self.invalidations += 1;
+                    }
+                };
+                self.index.stab(write.index, &write.key, hit);
+            }
+        }
+        self.head = self.head.max(head);
+        let mut runs = Vec::new();
+        for id in stale {
+            self.after_change(id, &mut runs);
+        }
+        let waiting = std::mem::take(&mut self.waiting_for_head);
+        let sessions = waiting.iter().filter_map(|id| self.sessions.get(id));
+        (runs, sessions.map(|session| Arc::clone(&session.waker)).collect())
+    }
+
+    /// Installs the result of a run at `at`; `later` are the commits in `(at, head]`, if still known.
+    pub(crate) fn install(
+        &mut self,
+        id: EntryId,
+        at: Timestamp,
+        result: LiveResult,
+        reads: Arc<ReadSet>,
+        later: Option<&[Arc<LogEntry>]>,
+        read_identity: bool,
+    ) -> Todo {
+        self.runs += 1;
+        let Some(entry) = self.entries.get_mut(&id) else { return (Vec::new(), Vec::new()) };
+        entry.running.remove(&at);
+        entry.runs += 1;
+        entry.failures = 0;
+        let mut to = match later {
+            Some(later) => later.iter().find(|commit| commit.hit(&reads).is_some()).map(|hit| {
+                entry.caused_by = Some((hit.ts, hit.source.clone()));
+                hit.ts
+            }),
+            None => Some(at.succ()),
+        };
+        let newer = entry.newest().map(|valid| valid.from).filter(|from| *from > at);
+        if let (None, Some(newer)) = (to, newer) {
+            // The read set that is watched is the newest one's.
+            to = Some(newer);
+        }
+        let changed = entry.take_in(at, to, result);
+        if newer.is_none() {
+            match to {
+                None => self.index.insert(id, reads),
+                Some(_) => drop(self.index.remove(id)),
+            }
+        }
+        let mut runs = Vec::new();
+        if !read_identity {
+            self.share(id);
+        }
+        self.alias(id);
+        let wakers = self.to_wake(id, changed);
+        self.after_change(id, &mut runs);
+        (runs, wakers)
+    }
+
+    /// A run failed for a reason of the system's: it is repeated, and given up after some times.
+    pub(crate) fn run_failed(&mut self, id: EntryId, at: Timestamp, error: &Error) -> Todo {
+        let Some(entry) = self.entries.get_mut(&id) else { return (Vec::new(), Vec::new()) };
+        entry.running.remove(&at);
+        entry.failures += 1;
+        let mut runs = Vec::new();
+        if entry.failures >= RUN_FAILURES_MAX {
+            entry.failures = 0;
+            entry.broken = Some(error.clone());
+            return (runs, self.to_wake(id, true));
+        }
+        self.after_change(id, &mut runs);
+        (runs, Vec::new())
+    }
+
+    /// The run of a shared entry asked who looks: everybody gets an entry of their own.
+    pub(crate) fn split(&mut self, id: EntryId) -> Todo {
+        let Some(entry) = self.remove(id) else { return (Vec::new(), Vec::new()) };
+        self.identity_readers.insert(Arc::clone(&entry.key.path));
+        let mut runs = Vec::new();
+        for session in entry.sessions {
+            let Some(state) = self.sessions.get(&session) else { continue };
+            let shown = state.queries.iter().filter(|(_, shown)| shown.entry == id);
+            let moved: Vec<_> = shown.map(|(query, s)| (*query, Arc::clone(&s.spec))).collect();
+            for (query, spec) in moved {
+                let own = self.show(session, query, spec);
+                self.after_change(own, &mut runs);
+            }
+        }
+        (runs, Vec::new())
+    }
+
+    /// See [`super::LiveSession::poll`].
+    #[expect(clippy::type_complexity, reason = "what the session gets, and runs")]
+    pub(crate) fn poll(
+        &mut self,
+        id: SessionId,
+        at_least: Timestamp,
+    ) -> (Result<Option<Covered>, Error>, Vec<Run>) {
+        let mut runs = Vec::new();
+        let Some(session) = self.sessions.get(&id) else { return (Ok(None), runs) };
+        let floor = at_least.max(session.last);
+        let shown: BTreeSet<EntryId> = session.queries.values().map(|q| q.entry).collect();
+        for entry in &shown {
+            if let Some(error) = self.entries.get_mut(entry).and_then(|e| e.broken.take()) {
+                return (Err(error), runs);
+            }
+        }
+        let common = self.common(&shown, floor);
+        if common.is_none() {
+            self.aim(id, &shown, floor, &mut runs);
+        }
+        // What is stale is wanted at the head, whether or not older results are given now.
+        for entry in &shown {
+            self.after_change(*entry, &mut runs);
+        }
+        let Some(session) = self.sessions.get_mut(&id) else { return (Ok(None), runs) };
+        session.waiting = common.is_none();
+        let Some(ts) = common else {
+            if floor > self.head {
+                self.waiting_for_head.push(id);
+            }
+            return (Ok(None), runs);
+        };
+        session.last = ts;
+        session.target = None;
+        let result = |(query, shown): (&u32, &Subscription)| {
+            let valid = self.entries.get(&shown.entry).and_then(|entry| entry.at(ts));
+            valid.map(|valid| (*query, Arc::clone(&valid.result)))
+        };
+        let results = session.queries.iter().filter_map(result).collect();
+        (Ok(Some(Covered { ts, results })), runs)
+    }
+
+    /// The greatest timestamp at or above `floor` that all entries cover.
+    fn common(&self, shown: &BTreeSet<EntryId>, floor: Timestamp) -> Option<Timestamp> {
+        let mut ts = self.head;
+        loop {
+            let mut lower = ts;
+            for id in shown {
+                let entry = self.entries.get(id)?;
+                let below = entry.results.iter().rev().find(|valid| valid.from <= ts)?;
+                lower = lower.min(below.last(ts));
+            }
+            if lower < floor {
+                return None;
+            }
+            if lower == ts {
+                return Some(ts);
+            }
+            ts = lower;
+        }
+    }
+
+    /// Starts what is needed for the entries to have a timestamp in common.
+    fn aim(
+        &mut self,
+        id: SessionId,
+        shown: &BTreeSet<EntryId>,
+        floor: Timestamp,
+        runs: &mut Vec<Run>,
+    ) {
+        if floor > self.head {
+            return;
+        }
+        let entries = || shown.iter().filter_map(|id| self.entries.get(id));
+        let results = entries().filter_map(|entry| entry.newest().map(|valid| valid.from));
+        let running = entries().filter_map(|entry| entry.running.last().copied());
+        let newest = results.chain(running).max().unwrap_or(self.head).max(floor);
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        // The first time whatever runs already may do. Later, insist: results at one timestamp.
+        let insist = session.target.filter(|target| *target >= floor);
+        let target = insist.unwrap_or(newest);
+        session.target = Some(target);
+        for id in shown {
+            let Some(entry) = self.entries.get_mut(id) else { continue };
+            let busy = if insist.is_some() {
+                entry.running.contains(&target)
+            } else {
+                !entry.running.is_empty()
+            };
+            if entry.at(target).is_none() && !busy {
+                runs.push(begin_run(*id, entry, target));
+            }
+        }
+    }
+
+    /// Has a stale entry that somebody shows run again; drops one that nobody shows.
+    fn after_change(&mut self, id: EntryId, runs: &mut Vec<Run>) {
+        let head = self.head;
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if entry.is_fresh() {
+            return;
+        }
+        self.rekey(id);
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if entry.sessions.is_empty() {
+            self.remove(id);
+        } else if entry.running.is_empty() {
+            runs.push(begin_run(id, entry, head));
+        }
+    }
+
+    /// Shows a query to a session; gives its entry.
+    fn show(&mut self, id: SessionId, query: u32, spec: Arc<QuerySpec>) -> EntryId {
+        let before = self.sessions.get(&id).and_then(|s| s.queries.get(&query)).map(|s| s.entry);
+        let caller = self.sessions.get(&id).map(|s| s.caller.clone()).unwrap_or_default();
+        let entry = self.resolve(&spec, &caller);
+        if let Some(entry) = self.entries.get_mut(&entry) {
+            entry.sessions.insert(id);
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.queries.insert(query, Subscription { spec, entry });
+            let left = before.filter(|before| {
+                *before != entry && session.queries.values().all(|shown| shown.entry != *before)
+            });
+            if let Some(left) = left {
+                self.leave(left, id);
+            }
+        }
+        entry
+    }
+
+    /// The entry that this caller shares with others like it; a new one if there is none.
+    fn resolve(&mut self, spec: &Arc<QuerySpec>, caller: &Caller) -> EntryId {
+        let args: Vec<String> = spec.args.iter().map(json::to_string).collect();
+        let mut key = Key {
+            path: Arc::clone(&spec.path),
+            args: Arc::from(args.join(",")),
+            journal: spec.journal.clone(),
+            admin: caller.admin,
+            identity: IdentityKey::Shared,
+        };
+        if let Some(shared) = self.by_key.get(&key) {
+            return *shared;
+        }
+        let mut identity = None;
+        if self.identity_readers.contains(&spec.path) {
+            let class = IdentityClass { user: caller.identity.clone() };
+            key.identity = IdentityKey::Of(class.key());
+            if let Some(own) = self.by_key.get(&key) {
+                return *own;
+            }
+            identity = Some(class);
+        }
+        let id = EntryId(self.number());
+        self.by_key.insert(key.clone(), id);
+        self.entries.insert(id, Entry::new(key, Arc::clone(spec), identity));
+        id
+    }
+
+    fn leave(&mut self, id: EntryId, session: SessionId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.sessions.remove(&session);
+        if !entry.sessions.is_empty() {
+            return;
+        }
+        if !entry.is_fresh() {
+            self.remove(id);
+            return;
+        }
+        let bytes = entry.bytes();
+        self.idle.push_back((id, bytes));
+        self.idle_bytes += bytes;
+        while self.idle.len() > IDLE_ENTRIES_MAX || self.idle_bytes > IDLE_BYTES_MAX {
+            let Some((oldest, bytes)) = self.idle.pop_front() else { break };
+            self.idle_bytes -= bytes;
+            if self.entries.get(&oldest).is_some_and(|entry| entry.sessions.is_empty()) {
+                self.remove(oldest);
+            }
+        }
+    }
+
+    fn remove(&mut self, id: EntryId) -> Option<Entry> {
+        let entry = self.entries.remove(&id)?;
+        self.index.remove(id);
+        for key in [entry.key.clone(), Key { journal: entry.journal.clone(), ..entry.key.clone() }]
+        {
+            if self.by_key.get(&key) == Some(&id) {
+                self.by_key.remove(&key);
+            }
+        }
+        Some(entry)
+    }
+
+    /// A client that comes back with the journal of a first page finds the same entry.
+    fn alias(&mut self, id: EntryId) {
+        let Some(entry) = self.entries.get(&id) else { return };
+        if entry.journal != entry.key.journal {
+            let key = Key { journal: entry.journal.clone(), ..entry.key.clone() };
+            self.by_key.entry(key).or_insert(id);
+        }
+    }
+
+    /// From its first rerun on, an entry with a journal is no longer what a fresh client asks for.
+    fn rekey(&mut self, id: EntryId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if entry.journal == entry.key.journal {
+            return;
+        }
+        if self.by_key.get(&entry.key) == Some(&id) {
+            self.by_key.remove(&entry.key);
+        }
+        entry.key.journal.clone_from(&entry.journal);
+        self.by_key.entry(entry.key.clone()).or_insert(id);
+    }
+
+    /// An entry of one identity that did not ask for it becomes everybody's.
+    fn share(&mut self, id: EntryId) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if entry.identity.is_none() {
+            return;
+        }
+        let shared = Key { identity: IdentityKey::Shared, ..entry.key.clone() };
+        if self.by_key.contains_key(&shared) {
+            return;
+        }
+        if self.by_key.get(&entry.key) == Some(&id) {
+            self.by_key.remove(&entry.key);
+        }
+        entry.identity = None;
+        entry.key = shared.clone();
+        self.by_key.insert(shared, id);
+    }
+
+    fn to_wake(&self, id: EntryId, changed: bool) -> Vec<Waker> {
+        let Some(entry) = self.entries.get(&id) else { return Vec::new() };
+        let sessions = entry.sessions.iter().filter_map(|session| self.sessions.get(session));
+        let woken = sessions.filter(|session| changed || session.waiting);
+        woken.map(|session| Arc::clone(&session.waker)).collect()
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        let bytes = |result: &LiveResult| match &result.outcome {
+            LiveOutcome::Value(json) => json.len(),
+            LiveOutcome::Failed(error) => error.message().len(),
+        };
+        let args: usize = self.spec.args.iter().map(Value::size).sum();
+        args + self.results.iter().map(|valid| bytes(&valid.result)).sum::<usize>()
+    }
+}
+
+fn begin_run(id: EntryId, entry: &mut Entry, at: Timestamp) -> Run {
+    entry.running.insert(at);
+    Run {
+        entry: id,
+        at,
+        spec: Arc::clone(&entry.spec),
+        admin: entry.key.admin,
+        access: access_of(entry.identity.as_ref()),
+        journal: entry.journal.clone(),
+    }
+}

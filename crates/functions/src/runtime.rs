@@ -1,0 +1,315 @@
+//! The one door to run functions.
+//!
+//!     query ───► job: snapshot of the durable head ────────────────────────► done
+//!     mutation ► job: snapshot of the applied head ► commit ► durable? ────► done
+//!     action ──► future on the async runtime, calling back through the door ► done
+//!     append ──► one durable write ► answers ► stale live queries ► woken sessions
+//!
+//! Owns no thread: the pool, or a simulation, calls `run_work` and `append`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use engine::{AppendOutcome, Engine, Head, LogEntry};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::oneshot;
+use value::{Timestamp, Value};
+
+use crate::call::{self, End, Start};
+use crate::door::Parent;
+use crate::durability::Durability;
+use crate::error::{Error, Result};
+use crate::identity::{IdentityAccess, UserIdentity};
+use crate::instance::InstanceSecret;
+
+use crate::live::Live;
+use crate::log::LogLine;
+use crate::registry::{FunctionDef, FunctionKind, Registry};
+use crate::work::{Work, WorkQueue};
+
+/// Who calls from outside.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Caller {
+    /// The signed-in user.
+    pub identity: Option<Arc<UserIdentity>>,
+    /// An administrator: internal functions exist for it.
+    pub admin: bool,
+}
+
+/// One call from outside.
+#[derive(Clone, Debug)]
+pub struct ClientCall {
+    /// The function, as the client wrote it.
+    pub path: String,
+    /// Its arguments: normally one object.
+    pub args: Vec<Value>,
+    /// Who calls.
+    pub caller: Caller,
+}
+
+/// The identity of one request of one sync session: what makes a resent mutation run once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestKey {
+    /// The session's UUID.
+    pub session: [u8; 16],
+    /// The client's number for the request.
+    pub request: u32,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug)]
+pub struct CallEnd {
+    /// The value, or why there is none.
+    pub result: Result<Value>,
+    /// What it logged.
+    pub log_lines: Vec<LogLine>,
+    /// When: the commit of a mutation, else the snapshot.
+    pub ts: Timestamp,
+}
+
+/// Told when a call has ended. Must not block.
+pub type Done = Box<dyn FnOnce(CallEnd) + Send>;
+
+/// Told of commits that are on disk and of what they wrote, after sessions were. Must not block.
+pub type CommitHook = Box<dyn Fn(&[Arc<LogEntry>]) + Send + Sync>;
+
+/// What a runtime is made of.
+pub struct RuntimeParts {
+    /// The data.
+    pub engine: Arc<Engine>,
+    /// The functions.
+    pub registry: Registry,
+    /// Seals cursors and journals.
+    pub secret: InstanceSecret,
+    /// The name of the deployment.
+    pub instance_name: Arc<str>,
+}
+
+/// Figures for people who watch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuntimeStats {
+    /// Bodies that ran, reruns included.
+    pub executions: u64,
+    /// Pieces of work that wait for a worker.
+    pub work_waiting: usize,
+    /// Answers that wait for the disk.
+    pub answers_waiting: usize,
+}
+
+/// Runs functions over one engine.
+pub struct Runtime {
+    engine: Arc<Engine>,
+    registry: RwLock<Arc<Registry>>,
+    secret: Arc<InstanceSecret>,
+    instance_name: Arc<str>,
+    pub(crate) work: WorkQueue,
+    pub(crate) durability: Durability,
+    live: Live,
+    settling: Mutex<()>,
+    hooks: RwLock<Vec<CommitHook>>,
+    executions: AtomicU64,
+}
+
+impl Runtime {
+    /// A runtime; nothing runs before somebody calls `run_work` and `append`.
+    pub fn new(parts: RuntimeParts) -> Arc<Self> {
+        let durable = parts.engine.durable();
+        Arc::new(Self {
+            durability: Durability::new(durable),
+            live: Live::new(durable),
+            engine: parts.engine,
+            registry: RwLock::new(Arc::new(parts.registry)),
+            secret: Arc::new(parts.secret),
+            instance_name: parts.instance_name,
+            work: WorkQueue::default(),
+            settling: Mutex::new(()),
+            hooks: RwLock::default(),
+            executions: AtomicU64::new(0),
+        })
+    }
+
+    /// The data.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The functions that can be called now.
+    pub fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry.read())
+    }
+
+    /// The secret of this instance.
+    pub fn secret(&self) -> &Arc<InstanceSecret> {
+        &self.secret
+    }
+
+    /// The name of this deployment.
+    pub fn instance_name(&self) -> &Arc<str> {
+        &self.instance_name
+    }
+
+    /// The live queries.
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Has `hook` told of every commit from now on.
+    pub fn on_commit(&self, hook: CommitHook) {
+        self.hooks.write().push(hook);
+    }
+
+    /// Figures for people who watch.
+    pub fn stats(&self) -> RuntimeStats {
+        RuntimeStats {
+            executions: self.executions.load(Ordering::Relaxed),
+            work_waiting: self.work.len(),
+            answers_waiting: self.durability.len(),
+        }
+    }
+
+    /// Runs a query at the newest durable snapshot, or at `at`.
+    pub fn query(self: &Arc<Self>, call: ClientCall, at: Option<Timestamp>, done: Done) {
+        if self.work.is_full() {
+            return done(self.overloaded());
+        }
+        self.spawn(Box::new(move |runtime| done(runtime.run_query_now(&call, at))));
+    }
+
+    /// As [`Runtime::query`], to be awaited.
+    pub async fn query_async(self: &Arc<Self>, call: ClientCall, at: Option<Timestamp>) -> CallEnd {
+        let (done, end) = channel();
+        self.query(call, at, done);
+        end.await.unwrap_or_else(|_| self.stopped())
+    }
+
+    /// As [`Runtime::mutation`], to be awaited.
+    pub async fn mutation_async(
+        self: &Arc<Self>,
+        call: ClientCall,
+        key: Option<RequestKey>,
+        parent: Parent,
+    ) -> CallEnd {
+        let (done, end) = channel();
+        self.mutation(call, key, parent, done);
+        end.await.unwrap_or_else(|_| self.stopped())
+    }
+
+    /// Runs the waiting piece of work at a position, in turn or drawn by a simulation. False: none
+    /// was there.
+    pub fn run_work(self: &Arc<Self>, position: usize) -> bool {
+        let work = self.work.try_nth(position);
+        let ran = work.is_some();
+        if let Some(work) = work {
+            work(self);
+        }
+        ran
+    }
+
+    /// Writes one group of commits to disk, then answers and publishes. False: nothing was waiting,
+    /// or the store is out of order.
+    pub fn append(self: &Arc<Self>) -> bool {
+        let outcome = self.engine.append_pending();
+        match &outcome {
+            AppendOutcome::TakenBack { durable, epoch } => {
+                self.durability.take_back(*durable, *epoch);
+            }
+            AppendOutcome::Idle | AppendOutcome::Durable(_) | AppendOutcome::Unavailable(_) => {}
+        }
+        self.settle();
+        matches!(outcome, AppendOutcome::Durable(_))
+    }
+
+    /// Answers and publishes what has become durable, whoever wrote it.
+    fn settle(self: &Arc<Self>) {
+        let _one = self.settling.lock();
+        let durable = self.engine.durable();
+        let entries = self.engine.take_published();
+        // Commits that came in between are published next time; the head must not run ahead of them.
+        let durable = entries.last().map_or(durable, |last| last.ts);
+        if entries.is_empty() && durable <= self.live.head() {
+            return;
+        }
+        // Answers first: whoever sees a transition at a commit has been told of the commit.
+        self.durability.settle(durable);
+        self.live.publish(self, &entries, durable);
+        for hook in self.hooks.read().iter() {
+            hook(&entries);
+        }
+    }
+
+    pub(crate) fn spawn(&self, work: Work) {
+        self.work.push(work);
+    }
+
+    /// What a run starts with. `seed` and time come from the engine's environment.
+    pub(crate) fn start(&self, identity: IdentityAccess, parent: &Parent) -> Start {
+        Start {
+            registry: self.registry(),
+            secret: Arc::clone(&self.secret),
+            instance_name: Arc::clone(&self.instance_name),
+            identity,
+            now: self.engine.env().clock.now(),
+            seed: self.engine.env().random.seed(),
+            journal: None,
+            parent: parent.clone(),
+        }
+    }
+
+    /// Runs a body, counted.
+    pub(crate) fn run_body(
+        &self,
+        function: &FunctionDef,
+        args: Vec<Value>,
+        start: Start,
+        mut tx: engine::Transaction,
+    ) -> End {
+        self.executions.fetch_add(1, Ordering::Relaxed);
+        tx.set_source(Arc::from(function.path.to_string()));
+        call::run(function, args, start, tx)
+    }
+
+    fn run_query_now(self: &Arc<Self>, call: &ClientCall, at: Option<Timestamp>) -> CallEnd {
+        let tx = match at {
+            Some(at) => self.engine.begin_at(at),
+            None => Ok(self.engine.begin(Head::Durable)),
+        };
+        let tx = match tx {
+            Ok(tx) => tx,
+            Err(error) => return self.failed(error.into()),
+        };
+        let ts = tx.snapshot_ts();
+        let start =
+            self.start(IdentityAccess::Known(call.caller.identity.clone()), &Parent::default());
+        let found = start.registry.find(&call.path, call.caller.admin).and_then(|function| {
+            function.expect_kind(FunctionKind::Query).map(|()| Arc::clone(function))
+        });
+        match found {
+            Ok(function) => {
+                let end = self.run_body(&function, call.args.clone(), start, tx);
+                CallEnd { result: end.result, log_lines: end.log_lines, ts }
+            }
+            Err(error) => CallEnd { result: Err(error), log_lines: Vec::new(), ts },
+        }
+    }
+
+    /// A call that ended before anything ran.
+    pub(crate) fn failed(&self, error: Error) -> CallEnd {
+        CallEnd { result: Err(error), log_lines: Vec::new(), ts: self.engine.durable() }
+    }
+
+    pub(crate) fn overloaded(&self) -> CallEnd {
+        self.failed(Error::system("TooManyConcurrentRequests", "too many calls wait for a worker"))
+    }
+
+    /// The queue was closed while the call waited.
+    pub(crate) fn stopped(&self) -> CallEnd {
+        self.failed(Error::system("ServerShutdown", "the server stops"))
+    }
+}
+
+/// A callback that can be awaited.
+pub(crate) fn channel() -> (Done, oneshot::Receiver<CallEnd>) {
+    let (sender, receiver) = oneshot::channel();
+    // Whoever called may have gone; then nobody is to be told.
+    (Box::new(move |end| drop(sender.send(end))), receiver)
+}
