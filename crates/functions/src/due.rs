@@ -1,0 +1,110 @@
+//! What is due next, in memory: an ordered set fed by commits.
+//!
+//! Reads the keys of one index whose first field is a time, so it holds exactly what is in the
+//! index. Asking what is due costs no transaction. A row that ran and is handed out again by a late
+//! commit does no harm: whoever runs it looks at the row first.
+
+use std::collections::BTreeSet;
+
+use engine::{IndexId, LogEntry, Transaction, WriteKind, system};
+use value::{DocumentId, Interval, Timestamp, Value, key};
+
+use crate::error::Result;
+
+/// Jobs that run at once.
+pub const JOBS_PARALLEL: usize = 8;
+/// Crons that run at once.
+pub const CRONS_PARALLEL: usize = 8;
+
+/// Rows by the time at which they are due.
+#[derive(Debug)]
+pub struct DueQueue {
+    table: &'static system::SystemTable,
+    position: usize,
+    parallel: usize,
+    waiting: BTreeSet<(Timestamp, DocumentId)>,
+    running: BTreeSet<DocumentId>,
+}
+
+impl DueQueue {
+    /// Scheduled functions: rows of `_scheduled_jobs`.
+    pub fn jobs() -> DueQueue {
+        DueQueue::new(&system::SCHEDULED_JOBS, "by_next_ts", JOBS_PARALLEL)
+    }
+
+    /// Crons: rows of `_cron_next_run`.
+    pub fn crons() -> DueQueue {
+        DueQueue::new(&system::CRON_NEXT_RUN, "by_next_ts", CRONS_PARALLEL)
+    }
+
+    fn new(table: &'static system::SystemTable, index: &str, parallel: usize) -> DueQueue {
+        let position = table.indexes.iter().position(|(name, _)| *name == index);
+        DueQueue {
+            table,
+            position: position.expect("the index is declared with its table"),
+            parallel,
+            waiting: BTreeSet::new(),
+            running: BTreeSet::new(),
+        }
+    }
+
+    /// Reads all rows at the snapshot of `tx`; then feed it every commit after that.
+    pub fn load(&mut self, tx: &mut Transaction) -> Result<()> {
+        let table = tx.system_table(self.table);
+        // The first index is by_id, the declared ones follow in order.
+        let index = &table.indexes[self.position + 1];
+        let mut scan = tx.scan(index, Interval::all(), engine::Order::Asc);
+        while let Some(row) = tx.next(&mut scan)? {
+            if let Some(due) = due_of(&row.key) {
+                self.waiting.insert(due);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over a durable commit.
+    pub fn apply(&mut self, entry: &LogEntry) {
+        let index: IndexId = self.table.index(self.position);
+        for write in entry.writes.iter().filter(|write| write.index == index) {
+            let Some(due) = due_of(&write.key) else { continue };
+            match write.kind {
+                WriteKind::Appeared | WriteKind::Changed => self.waiting.insert(due),
+                WriteKind::Vanished => self.waiting.remove(&due),
+            };
+        }
+    }
+
+    /// Rows that are due at `now` and have a place, oldest first. Each stays out until `done`.
+    pub fn take(&mut self, now: Timestamp) -> Vec<DocumentId> {
+        let free = self.parallel.saturating_sub(self.running.len());
+        let due = self.waiting.iter().take_while(|(ts, _)| *ts <= now).map(|(_, id)| *id);
+        let taken: Vec<_> = due.filter(|id| !self.running.contains(id)).take(free).collect();
+        self.running.extend(&taken);
+        taken
+    }
+
+    /// A row that was taken is through, whatever came of it.
+    pub fn done(&mut self, id: DocumentId) {
+        self.running.remove(&id);
+    }
+
+    /// When to look again: None when nothing waits or no place is free.
+    pub fn next(&self) -> Option<Timestamp> {
+        if self.running.len() >= self.parallel {
+            return None;
+        }
+        self.waiting.iter().find(|(_, id)| !self.running.contains(id)).map(|(ts, _)| *ts)
+    }
+}
+
+/// Time and id of an index key; None where the time is missing: nothing is due.
+fn due_of(bytes: &[u8]) -> Option<(Timestamp, DocumentId)> {
+    let (first, rest) = key::decode(bytes).ok()?;
+    let (last, _) = key::decode(rest).ok()?;
+    match (first?, last?) {
+        (Value::Int64(nanos), Value::String(id)) => {
+            Some((Timestamp(u64::try_from(nanos).ok()?), id.parse().ok()?))
+        }
+        _ => None,
+    }
+}

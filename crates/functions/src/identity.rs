@@ -1,0 +1,115 @@
+//! Who calls, and whether the function may know it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+use value::{Object, Value, json};
+
+use crate::error::Result;
+
+/// A signed-in user: what `ctx.auth().get_user_identity()` gives.
+///
+/// `claims` hold the other fields by the names that functions see (`name`, `email`, …); which
+/// claim becomes which field is decided where tokens are verified. Source: spec/engine.md 16.2.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserIdentity {
+    /// `issuer|subject`: one user of one provider.
+    pub token_identifier: String,
+    /// The provider.
+    pub issuer: String,
+    /// The user, by the provider's name for it.
+    pub subject: String,
+    /// All other fields.
+    pub claims: BTreeMap<String, Json>,
+    /// Equal for tokens that say the same about the user, however often they were renewed.
+    pub cache_key: Arc<str>,
+}
+
+impl UserIdentity {
+    /// A user with these fields. The cache key covers all of them.
+    pub fn new(issuer: &str, subject: &str, claims: BTreeMap<String, Json>) -> UserIdentity {
+        let identity = UserIdentity {
+            token_identifier: format!("{issuer}|{subject}"),
+            issuer: issuer.to_string(),
+            subject: subject.to_string(),
+            claims,
+            cache_key: Arc::from(""),
+        };
+        let key = Json::Object(identity.fields()).to_string();
+        UserIdentity { cache_key: Arc::from(key), ..identity }
+    }
+
+    /// A claim that is a text, such as `name` or `email`.
+    pub fn claim(&self, name: &str) -> Option<&str> {
+        self.claims.get(name).and_then(Json::as_str)
+    }
+
+    /// The object that JavaScript functions see. Claims that are no values of ours are left out.
+    pub fn to_value(&self) -> Value {
+        let mut object = Object::new();
+        for (name, claim) in self.fields() {
+            if let Ok(claim) = json::from_json(claim) {
+                object.insert(name, claim);
+            }
+        }
+        Value::Object(object)
+    }
+
+    fn fields(&self) -> serde_json::Map<String, Json> {
+        let mut fields: serde_json::Map<String, Json> =
+            self.claims.iter().map(|(name, claim)| (name.clone(), claim.clone())).collect();
+        fields.insert("tokenIdentifier".to_string(), Json::from(self.token_identifier.as_str()));
+        fields.insert("issuer".to_string(), Json::from(self.issuer.as_str()));
+        fields.insert("subject".to_string(), Json::from(self.subject.as_str()));
+        fields
+    }
+}
+
+impl serde::Serialize for UserIdentity {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.fields().serialize(serializer)
+    }
+}
+
+/// What a run may know of its caller.
+#[derive(Clone, Debug, PartialEq)]
+pub enum IdentityAccess {
+    /// This caller; None: not signed in.
+    Known(Option<Arc<UserIdentity>>),
+    /// The run is shared by callers of any identity: asking for it ends the run, which is then
+    /// repeated for each of them.
+    Withheld,
+}
+
+impl IdentityAccess {
+    /// Nobody is signed in.
+    pub fn anonymous() -> IdentityAccess {
+        IdentityAccess::Known(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fixed_fields_win_over_claims() {
+        let claims = BTreeMap::from([
+            ("name".to_string(), Json::from("Ada")),
+            ("subject".to_string(), Json::from("forged")),
+        ]);
+        let ada = UserIdentity::new("https://a.example", "u1", claims.clone());
+        let json = serde_json::to_string(&ada).unwrap();
+        assert_eq!(
+            json,
+            r#"{"issuer":"https://a.example","name":"Ada","subject":"u1","tokenIdentifier":"https://a.example|u1"}"#
+        );
+        assert_eq!(json::to_string(&ada.to_value()), json);
+        assert_eq!(ada.claim("name"), Some("Ada"));
+        let again = UserIdentity::new("https://a.example", "u1", claims.clone());
+        assert_eq!(ada.cache_key, again.cache_key);
+        let other = UserIdentity::new("https://a.example", "u2", claims);
+        assert_ne!(ada.cache_key, other.cache_key);
+    }
+}

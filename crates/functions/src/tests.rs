@@ -1,0 +1,1 @@
+//! Functions on a real engine with the store in memory.
