@@ -70,19 +70,21 @@ fn messages_behind_an_authenticate_are_limited() {
 #[test]
 fn bytes_held_are_limited_and_given_back() {
     let mut session = session();
-    let big = "x".repeat(10 << 20);
-    let text = |request: usize| {
-        format!(r#"{{"type":"Mutation","requestId":{request},"udfPath":"a:b","args":["{big}"]}}"#)
-    };
-    // The first starts at once and is held by its runner, no longer by the queue.
-    for request in 0..=12 {
-        let out = frame(&mut session, &text(request));
-        assert_eq!(out.len(), usize::from(request == 0));
+    let authenticate =
+        |base| format!(r#"{{"type":"Authenticate","baseVersion":{base},"tokenType":"None"}}"#);
+    let big = format!(r#"{{"type":"Event","event":"{}"}}"#, "x".repeat(30 << 20));
+    frame(&mut session, &authenticate(0));
+    for _ in 0..4 {
+        assert_eq!(frame(&mut session, &big), []);
     }
-    session.handle(0, done(0, "null"));
-    assert_eq!(frame(&mut session, &text(13)), []);
-    let out = frame(&mut session, &text(14));
-    assert_eq!(out, [close(Some(1013), "TooManyConcurrentRequests")]);
+    let identity = Verified::Accepted { identity: (), expires_at_ms: None };
+    session.handle(0, Input::Verified(identity));
+    assert_eq!(session.held_bytes, 0);
+    frame(&mut session, &authenticate(1));
+    for _ in 0..4 {
+        assert_eq!(frame(&mut session, &big), []);
+    }
+    assert_eq!(frame(&mut session, &big), [close(Some(1013), "TooManyConcurrentRequests")]);
 }
 
 fn done(request: u32, value: &str) -> Input<'static, ()> {

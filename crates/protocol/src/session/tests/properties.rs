@@ -459,6 +459,8 @@ impl Model {
             }
         }
         assert_eq!(self.unanswered, BTreeSet::new());
+        let held = 2 * self.live.len();
+        assert_eq!(self.session.held_bytes, held, "only the arguments of queries, {{}}, are held");
         assert!(!self.unfollowed, "a transition follows every answer");
         let announced = (self.query_set, self.identities);
         assert_eq!((self.version.query_set, self.version.identity), announced);
@@ -475,7 +477,7 @@ fn call_error() -> CallError {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn invariants_hold_on_every_schedule(again in any::<bool>(), steps in steps()) {
