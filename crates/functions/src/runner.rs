@@ -10,6 +10,7 @@
 //! error waits as well.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::{CommitError, Committed, Head, Reservation, Transaction, system};
 use sha2::{Digest as _, Sha256};
@@ -19,9 +20,10 @@ use crate::door::Parent;
 use crate::durability::Fate;
 use crate::error::{Error, Result};
 use crate::identity::IdentityAccess;
+use crate::jobs::{AfterStep, JobCall, JobOutcome, Step};
 use crate::log::{LogLevel, LogLine};
-use crate::registry::{FunctionDef, FunctionKind};
-use crate::runtime::{CallEnd, ClientCall, Done, RequestKey, Runtime};
+use crate::registry::FunctionKind;
+use crate::runtime::{CallEnd, Caller, ClientCall, Done, RequestKey, Runtime};
 use crate::work::Work;
 
 /// Attempts after which a mutation is given up: never reached by conflicts, which queue; only by a
@@ -34,12 +36,33 @@ const SESSION_PREFIX_BYTES: usize = 12;
 
 /// A mutation on its way, from one attempt to the next.
 struct Attempt {
+    body: Body,
+    reservation: Option<Reservation>,
+    tries: u32,
+    /// `None`: there was nothing to run.
+    done: Box<dyn FnOnce(Option<CallEnd>) + Send>,
+}
+
+/// What an attempt does with its transaction.
+enum Body {
+    /// Runs a function.
+    Call(Call),
+    /// Stages what the system itself writes.
+    Step(Step),
+}
+
+/// A mutation that somebody called.
+struct Call {
     call: ClientCall,
     key: Option<RequestKey>,
     parent: Parent,
-    reservation: Option<Reservation>,
-    tries: u32,
-    done: Done,
+    around: Option<Around>,
+}
+
+/// Steps of the system in the transaction of a function: before it, and after it succeeded.
+struct Around {
+    before: Step,
+    after: AfterStep,
 }
 
 impl Runtime {
@@ -55,25 +78,29 @@ impl Runtime {
         if self.work.is_full() {
             return done(self.overloaded());
         }
-        let attempt = Attempt { call, key, parent, reservation: None, tries: 0, done };
-        self.spawn(attempt.work());
+        let body = Body::Call(Call { call, key, parent, around: None });
+        self.attempt(body, for_client(done));
     }
 
-    /// Runs a mutation on behalf of the system: `body` stages it on a transaction, as often as needed,
-    /// and `done` hears the result when it is durable.
-    pub(crate) fn system_mutation<R: Send + 'static>(
+    /// Runs the mutation of a job or cron, with the steps around it.
+    pub(crate) fn job_mutation(
         self: &Arc<Self>,
-        body: SystemBody<R>,
-        done: Box<dyn FnOnce(Result<(R, Timestamp)>) + Send>,
+        job: JobCall,
+        done: Box<dyn FnOnce(Option<CallEnd>) + Send>,
     ) {
-        self.spawn(Box::new(move |runtime| {
-            SystemAttempt { body, done, reservation: None, tries: 0 }.run(runtime);
-        }));
+        let caller = Caller { identity: None, admin: true };
+        let call = ClientCall { path: job.path.to_string(), args: job.args, caller };
+        let around = Some(Around { before: job.before, after: job.after });
+        self.attempt(Body::Call(Call { call, key: None, parent: job.parent, around }), done);
     }
 
-    /// Begins at the newest applied state, which only mutations may read.
-    fn begin_mutation(&self) -> Transaction {
-        self.engine().begin(Head::Applied)
+    /// Stages `step` and commits it, again after each conflict.
+    pub(crate) fn step(self: &Arc<Self>, step: Step, done: Done) {
+        self.attempt(Body::Step(step), for_client(done));
+    }
+
+    fn attempt(self: &Arc<Self>, body: Body, done: Box<dyn FnOnce(Option<CallEnd>) + Send>) {
+        self.spawn(Attempt { body, reservation: None, tries: 0, done }.work());
     }
 }
 
@@ -86,78 +113,49 @@ impl Attempt {
         self.tries += 1;
         if self.tries > ATTEMPTS_MAX {
             let error = Error::system("CommitterFullError", "the store does not keep up");
-            return (self.done)(runtime.failed(error));
+            return (self.done)(Some(runtime.failed(error)));
         }
-        let mut tx = runtime.begin_mutation();
-        match self.recorded(&mut tx) {
-            Ok(None) => self.run_body(runtime, tx),
-            Ok(Some(end)) => self.answer(runtime, &mut tx, end),
-            Err(error) => (self.done)(runtime.failed(error)),
-        }
-    }
-
-    fn run_body(self, runtime: &Arc<Runtime>, mut tx: Transaction) {
-        let access = IdentityAccess::Known(self.call.caller.identity.clone());
-        let start = runtime.start(access, &self.parent);
-        let function = match start.registry.find(&self.call.path, self.call.caller.admin) {
-            Ok(function) => Arc::clone(function),
+        // Only mutations read what is applied and not yet durable.
+        let mut tx = runtime.engine().begin(Head::Applied);
+        match self.body.begin(&mut tx) {
+            Ok(Begun::Run) => self.run_body(runtime, tx),
+            Ok(Begun::Answered(end)) => self.answer(runtime, &tx, Some(end)),
+            Ok(Begun::Nothing) => self.answer(runtime, &tx, None),
             Err(error) => {
-                let end =
-                    CallEnd { result: Err(error), log_lines: Vec::new(), ts: tx.snapshot_ts() };
-                return self.answer(runtime, &mut tx, end);
+                let end = CallEnd::failed(error, tx.snapshot_ts());
+                self.answer(runtime, &tx, Some(end));
             }
-        };
-        if let Err(error) = function.expect_kind(FunctionKind::Mutation) {
-            let end = CallEnd { result: Err(error), log_lines: Vec::new(), ts: tx.snapshot_ts() };
-            return self.answer(runtime, &mut tx, end);
         }
-        self.run_function(runtime, &function, start, tx);
     }
 
-    fn run_function(
-        self,
-        runtime: &Arc<Runtime>,
-        function: &FunctionDef,
-        start: crate::call::Start,
-        tx: Transaction,
-    ) {
-        let ended = runtime.run_body(function, self.call.args.clone(), start, tx);
-        let mut tx = ended.transaction;
-        let mut end =
-            CallEnd { result: ended.result, log_lines: ended.log_lines, ts: tx.snapshot_ts() };
-        if let Err(error) = &end.result {
-            if !error.is_deterministic() {
-                return (self.done)(end);
-            }
-            return self.answer(runtime, &mut tx, end);
+    fn run_body(self, runtime: &Arc<Runtime>, tx: Transaction) {
+        let (end, mut tx) = self.body.run(runtime, tx);
+        let deterministic = end.result.as_ref().err().is_none_or(Error::is_deterministic);
+        if !deterministic {
+            return (self.done)(Some(end));
         }
-        if tx.has_writes()
-            && let Err(error) = self.record(&mut tx, &end)
-        {
-            end.result = Err(error);
-            return self.answer(runtime, &mut tx, end);
+        let nothing = end.result.is_err() || !tx.has_writes();
+        if nothing {
+            return self.answer(runtime, &tx, Some(end));
         }
         match runtime.engine().commit(&mut tx, self.reservation.as_ref()) {
             Ok(committed) => {
-                end.ts = committed.ts;
-                self.when_durable(runtime, committed, end);
+                let end = CallEnd { ts: committed.ts, ..end };
+                self.when_durable(runtime, committed, Some(end));
             }
             Err(refused) => self.again(runtime, &tx, refused),
         }
     }
 
     /// Answers without writing: what was read must be durable first.
-    fn answer(mut self, runtime: &Arc<Runtime>, tx: &mut Transaction, end: CallEnd) {
-        // The turn, if there is one, protects nothing any more.
-        self.reservation = None;
-        let fresh = tx.as_read_only();
-        match fresh {
+    fn answer(self, runtime: &Arc<Runtime>, tx: &Transaction, end: Option<CallEnd>) {
+        match tx.as_read_only() {
             Ok(committed) => self.when_durable(runtime, committed, end),
             Err(refused) => self.again(runtime, tx, refused),
         }
     }
 
-    fn when_durable(mut self, runtime: &Arc<Runtime>, committed: Committed, end: CallEnd) {
+    fn when_durable(mut self, runtime: &Arc<Runtime>, committed: Committed, end: Option<CallEnd>) {
         // Given back now: the next in turn need not wait for the disk.
         self.reservation = None;
         let again = Arc::downgrade(runtime);
@@ -177,18 +175,19 @@ impl Attempt {
     fn again(mut self, runtime: &Arc<Runtime>, tx: &Transaction, refused: CommitError) {
         match refused {
             CommitError::Unavailable(why) => {
-                (self.done)(runtime.failed(Error::system("CommitterFullError", why)));
+                (self.done)(Some(runtime.failed(Error::system("CommitterFullError", why))));
             }
             CommitError::Aborted => runtime.spawn(self.work()),
             CommitError::Conflict { .. } | CommitError::Reserved => {
                 // Conflicts end by themselves, since turns are taken in order.
                 self.tries -= 1;
-                match (&self.reservation, refused) {
-                    (Some(turn), CommitError::Conflict { .. }) => {
+                let lost = matches!(refused, CommitError::Conflict { .. });
+                match self.reservation.as_ref().filter(|_| lost) {
+                    Some(turn) => {
                         turn.extend(&tx.footprint());
                         runtime.work.push_first(self.work());
                     }
-                    _ => self.queue(runtime, tx),
+                    None => self.queue(runtime, tx),
                 }
             }
         }
@@ -207,6 +206,101 @@ impl Attempt {
                 }
             }),
         );
+    }
+}
+
+/// A client's callback: it always gets an answer.
+fn for_client(done: Done) -> Box<dyn FnOnce(Option<CallEnd>) + Send> {
+    Box::new(move |end| {
+        if let Some(end) = end {
+            done(end);
+        }
+    })
+}
+
+/// What an attempt finds before its body.
+enum Begun {
+    /// The body is to be run.
+    Run,
+    /// The same request was answered before.
+    Answered(CallEnd),
+    /// There is nothing to do any more.
+    Nothing,
+}
+
+impl Body {
+    fn begin(&self, tx: &mut Transaction) -> Result<Begun> {
+        let Self::Call(call) = self else { return Ok(Begun::Run) };
+        if let Some(end) = call.recorded(tx)? {
+            return Ok(Begun::Answered(end));
+        }
+        match &call.around {
+            Some(around) if !(around.before)(tx)? => Ok(Begun::Nothing),
+            Some(_) | None => Ok(Begun::Run),
+        }
+    }
+
+    fn run(&self, runtime: &Arc<Runtime>, mut tx: Transaction) -> (CallEnd, Transaction) {
+        match self {
+            Self::Call(call) => call.run(runtime, tx),
+            Self::Step(step) => {
+                let result = step(&mut tx).map(Value::Boolean);
+                if !matches!(result, Ok(Value::Boolean(true))) {
+                    // Nothing of it is committed.
+                    let ts = tx.snapshot_ts();
+                    let fresh = runtime.engine().begin(Head::Applied);
+                    return (CallEnd { result, log_lines: Vec::new(), ts }, fresh);
+                }
+                let ts = tx.snapshot_ts();
+                (CallEnd { result, log_lines: Vec::new(), ts }, tx)
+            }
+        }
+    }
+}
+
+impl Call {
+    fn run(&self, runtime: &Arc<Runtime>, tx: Transaction) -> (CallEnd, Transaction) {
+        let ts = tx.snapshot_ts();
+        let access = IdentityAccess::Known(self.call.caller.identity.clone());
+        let start = runtime.start(access, &self.parent);
+        let found = start.registry.find(&self.call.path, self.call.caller.admin);
+        let function = match found.and_then(|function| {
+            function.expect_kind(FunctionKind::Mutation).map(|()| Arc::clone(function))
+        }) {
+            Ok(function) => function,
+            Err(error) => return (CallEnd::failed(error, ts), tx),
+        };
+        let began = start.now;
+        let ended = runtime.run_body(&function, self.call.args.clone(), start, tx);
+        let mut tx = ended.transaction;
+        let mut end = CallEnd { result: ended.result, log_lines: ended.log_lines, ts };
+        if end.result.is_ok()
+            && let Err(error) = self.finish(runtime, &mut tx, &end, began)
+        {
+            end.result = Err(error);
+        }
+        (end, tx)
+    }
+
+    /// What belongs into the transaction of a function that succeeded.
+    fn finish(
+        &self,
+        runtime: &Arc<Runtime>,
+        tx: &mut Transaction,
+        end: &CallEnd,
+        began: Timestamp,
+    ) -> Result<()> {
+        if let Some(around) = &self.around {
+            let elapsed = runtime.engine().env().clock.now().0.saturating_sub(began.0);
+            let outcome = JobOutcome {
+                result: end.result.clone(),
+                log_lines: end.log_lines.clone(),
+                elapsed: Duration::from_nanos(elapsed),
+            };
+            (around.after)(tx, &outcome)?;
+        }
+        // Without effects there is nothing to repeat.
+        if tx.has_writes() { self.record(tx, end) } else { Ok(()) }
     }
 
     /// What the same request answered before, if it did.
@@ -251,70 +345,6 @@ impl Attempt {
     fn identity(&self) -> String {
         let user = self.call.caller.identity.as_ref();
         user.map(|user| user.token_identifier.clone()).unwrap_or_default()
-    }
-}
-
-/// What a system mutation does on each attempt.
-pub(crate) type SystemBody<R> = Box<dyn FnMut(&Arc<Runtime>, &mut Transaction) -> Result<R> + Send>;
-
-struct SystemAttempt<R> {
-    body: SystemBody<R>,
-    done: Box<dyn FnOnce(Result<(R, Timestamp)>) + Send>,
-    reservation: Option<Reservation>,
-    tries: u32,
-}
-
-impl<R: Send + 'static> SystemAttempt<R> {
-    fn run(mut self, runtime: &Arc<Runtime>) {
-        self.tries += 1;
-        if self.tries > ATTEMPTS_MAX {
-            let error = Error::system("CommitterFullError", "the store does not keep up");
-            return (self.done)(Err(error));
-        }
-        let mut tx = runtime.begin_mutation();
-        let result = match (self.body)(runtime, &mut tx) {
-            Ok(result) => result,
-            Err(error) => return (self.done)(Err(error)),
-        };
-        match runtime.engine().commit(&mut tx, self.reservation.as_ref()) {
-            Ok(committed) => self.when_durable(runtime, committed, result),
-            Err(CommitError::Unavailable(why)) => {
-                (self.done)(Err(Error::system("CommitterFullError", why)));
-            }
-            Err(CommitError::Aborted) => runtime.spawn(Box::new(move |rt| self.run(rt))),
-            Err(CommitError::Conflict { .. } | CommitError::Reserved) => self.queue(runtime, &tx),
-        }
-    }
-
-    fn when_durable(mut self, runtime: &Arc<Runtime>, committed: Committed, result: R) {
-        self.reservation = None;
-        let again = Arc::downgrade(runtime);
-        runtime.durability.wait(
-            committed,
-            Box::new(move |fate| match fate {
-                Fate::Durable => (self.done)(Ok((result, committed.ts))),
-                Fate::TakenBack => {
-                    if let Some(runtime) = again.upgrade() {
-                        runtime.spawn(Box::new(move |rt| self.run(rt)));
-                    }
-                }
-            }),
-        );
-    }
-
-    fn queue(mut self, runtime: &Arc<Runtime>, tx: &Transaction) {
-        self.tries -= 1;
-        self.reservation = None;
-        let again = Arc::downgrade(runtime);
-        runtime.engine().reserve(
-            tx.footprint(),
-            Box::new(move |turn| {
-                self.reservation = Some(turn);
-                if let Some(runtime) = again.upgrade() {
-                    runtime.work.push_first(Box::new(move |rt| self.run(rt)));
-                }
-            }),
-        );
     }
 }
 
@@ -368,5 +398,51 @@ fn recorded_line(line: &str) -> LogLine {
         ts: Timestamp(0),
         system_code: None,
         function: None,
+    }
+}
+
+/// How long records are kept. Source: design.md 3.11.
+pub const SESSION_RECORDS_KEPT: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Records looked at in one transaction.
+const FORGET_BATCH: usize = 500;
+
+impl Runtime {
+    /// Deletes records of requests that are older than [`SESSION_RECORDS_KEPT`], walking through all of
+    /// them, a batch at each call.
+    pub(crate) async fn forget_old_requests(self: &Arc<Self>) -> Result<()> {
+        let kept = u64::try_from(SESSION_RECORDS_KEPT.as_nanos()).unwrap_or(u64::MAX);
+        let horizon = Timestamp(self.engine().env().clock.now().0.saturating_sub(kept));
+        let from = self.forgotten_up_to.lock().clone();
+        let (old, next) = self.old_requests(from, horizon)?;
+        *self.forgotten_up_to.lock() = next;
+        if old.is_empty() {
+            return Ok(());
+        }
+        let step: Step = Arc::new(move |tx| {
+            old.iter().try_for_each(|id| put_record(tx, *id, None)).map(|()| true)
+        });
+        self.transact(step).await.map(|_| ())
+    }
+
+    /// Records in the next batch that were made before `horizon`, and where the batch after it begins.
+    fn old_requests(
+        &self,
+        from: Vec<u8>,
+        horizon: Timestamp,
+    ) -> Result<(Vec<InternalId>, Vec<u8>)> {
+        let mut tx = self.engine().begin(Head::Durable);
+        let by_id = Arc::clone(tx.system_table(&system::SESSION_REQUESTS).by_id());
+        let rest = Interval { start: from, end: None };
+        let mut scan = tx.scan(&by_id, rest, engine::Order::Asc);
+        let (mut old, mut next) = (Vec::new(), Vec::new());
+        for _ in 0..FORGET_BATCH {
+            let Some(row) = tx.next(&mut scan)? else { return Ok((old, Vec::new())) };
+            next = row.key.to_vec();
+            next.push(0);
+            if row.document.creation_time() < horizon.as_ms_f64() {
+                old.push(row.document.id().internal);
+            }
+        }
+        Ok((old, next))
     }
 }

@@ -67,6 +67,13 @@ pub struct CallEnd {
     pub ts: Timestamp,
 }
 
+impl CallEnd {
+    /// A call that failed without log lines.
+    pub(crate) fn failed(error: Error, ts: Timestamp) -> Self {
+        Self { result: Err(error), log_lines: Vec::new(), ts }
+    }
+}
+
 /// Told when a call has ended. Must not block.
 pub type Done = Box<dyn FnOnce(CallEnd) + Send>;
 
@@ -108,6 +115,8 @@ pub struct Runtime {
     settling: Mutex<()>,
     hooks: RwLock<Vec<CommitHook>>,
     executions: AtomicU64,
+    /// Where the walk through records of requests stands; a key of their table.
+    pub(crate) forgotten_up_to: Mutex<Vec<u8>>,
 }
 
 impl Runtime {
@@ -125,6 +134,7 @@ impl Runtime {
             settling: Mutex::new(()),
             hooks: RwLock::default(),
             executions: AtomicU64::new(0),
+            forgotten_up_to: Mutex::default(),
         })
     }
 
@@ -288,13 +298,13 @@ impl Runtime {
                 let end = self.run_body(&function, call.args.clone(), start, tx);
                 CallEnd { result: end.result, log_lines: end.log_lines, ts }
             }
-            Err(error) => CallEnd { result: Err(error), log_lines: Vec::new(), ts },
+            Err(error) => CallEnd::failed(error, ts),
         }
     }
 
     /// A call that ended before anything ran.
     pub(crate) fn failed(&self, error: Error) -> CallEnd {
-        CallEnd { result: Err(error), log_lines: Vec::new(), ts: self.engine.durable() }
+        CallEnd::failed(error, self.engine.durable())
     }
 
     pub(crate) fn overloaded(&self) -> CallEnd {
