@@ -62,7 +62,10 @@ suite("application", (test) => {
       await assert.rejects(carol.mutation(mutation, args), refused);
     }
     const { page: unchanged } = await alice.query(api.messages.list, firstPage(conversationId));
-    assert.deepEqual(unchanged.map(({ body }) => body), ["secret"]);
+    assert.deepEqual(
+      unchanged.map(({ body }) => body),
+      ["secret"],
+    );
   });
 
   test("a creator is a member, once", async (stage) => {
@@ -103,15 +106,24 @@ suite("application", (test) => {
     await alice.mutation(api.messages.send, { conversationId, body: "before" });
     const list = new Watch(bob, api.conversations.list, {});
     const messages = new Watch(bob, api.messages.list, firstPage(conversationId));
-    await Promise.all([list.until((l) => l.length === 0), messages.until((m) => m.page.length === 0)]);
+    await Promise.all([
+      list.until((l) => l.length === 0),
+      messages.until((m) => m.page.length === 0),
+    ]);
 
     const member = { conversationId, userId: bob.userId };
     for (let round = 0; round < 2; round++) {
       assert.equal(await alice.mutation(api.conversations.addMember, member), null);
-      await Promise.all([list.until((l) => l.length === 1), messages.until((m) => m.page.length === 1)]);
+      await Promise.all([
+        list.until((l) => l.length === 1),
+        messages.until((m) => m.page.length === 1),
+      ]);
       assert.deepEqual(list.last[0].memberIds, [alice.userId, bob.userId]);
       assert.equal(await alice.mutation(api.conversations.removeMember, member), null);
-      await Promise.all([list.until((l) => l.length === 0), messages.until((m) => m.page.length === 0)]);
+      await Promise.all([
+        list.until((l) => l.length === 0),
+        messages.until((m) => m.page.length === 0),
+      ]);
     }
     const refused = isPlainError(/Uncaught Error: Not a member/);
     await assert.rejects(bob.mutation(api.messages.send, { conversationId, body: "x" }), refused);
@@ -124,7 +136,10 @@ suite("application", (test) => {
     const messages = new Watch(bob, api.messages.list, firstPage(conversationId));
     await messages.until((result) => result.page.length === 1);
 
-    await assert.rejects(bob.mutation(api.messages.remove, { messageId }), isPlainError(/Uncaught/));
+    await assert.rejects(
+      bob.mutation(api.messages.remove, { messageId }),
+      isPlainError(/Uncaught/),
+    );
     assert.equal(messages.last.page.length, 1);
     assert.equal(await alice.mutation(api.messages.remove, { messageId }), null);
     await messages.until((result) => result.page.length === 0);
@@ -135,7 +150,10 @@ suite("application", (test) => {
     const conversationId = await stage.conversation(alice);
     const messageId = await alice.mutation(api.messages.send, { conversationId, body: "x" });
     for (const [args, pattern] of [
-      [{ conversationId, body: 5 }, /Value does not match validator\.\s+Path: \.body\s+Value: 5\.0\s+Validator: v\.string\(\)/],
+      [
+        { conversationId, body: 5 },
+        /Value does not match validator\.\s+Path: \.body\s+Value: 5\.0\s+Validator: v\.string\(\)/,
+      ],
       [{ conversationId }, /`body`/],
       [{ conversationId, body: "x", more: true }, /`more`/],
       [{ conversationId: messageId, body: "x" }, /v\.id\("conversations"\)/],
@@ -158,7 +176,10 @@ suite("application", (test) => {
     const bad = new Watch(alice, api.presence.getPresence, { conversationId: 7 });
     const missing = new Watch(alice, api.presence.nothing, {});
     assert.match((await bad.failure()).message, /ArgumentValidationError/);
-    assert.match((await missing.failure()).message, /Could not find public function for 'presence:nothing'/);
+    assert.match(
+      (await missing.failure()).message,
+      /Could not find public function for 'presence:nothing'/,
+    );
     await alice.mutation(api.messages.send, { conversationId, body: "still here" });
     assert.equal(messages.last.page.length, 1);
     assert.deepEqual([bad.errors.length, missing.errors.length], [1, 1]);
@@ -167,14 +188,38 @@ suite("application", (test) => {
   test("functions that are internal, missing or of another kind", async (stage) => {
     const alice = await stage.as("alice");
     for (const [call, pattern] of [
-      [() => alice.mutation(api.presence.cleanupPresence, {}), /Could not find public function for 'presence:cleanupPresence'/],
-      [() => alice.query(api.presence.cleanupPresence, {}), /Could not find public function for 'presence:cleanupPresence'/],
-      [() => alice.action(api.presence.cleanupPresence, {}), /Could not find public function for 'presence:cleanupPresence'/],
-      [() => alice.mutation(api.messages.nothing, {}), /Could not find public function for 'messages:nothing'/],
-      [() => alice.action(api.nowhere.nothing, {}), /Could not find public function for 'nowhere:nothing'/],
-      [() => alice.query(api.messages.send, {}), /Trying to execute messages\.js:send as Query, but it is defined as Mutation\./],
-      [() => alice.mutation(api.conversations.list, {}), /Trying to execute conversations\.js:list as Mutation, but it is defined as Query\./],
-      [() => alice.action(api.messages.send, {}), /Trying to execute messages\.js:send as Action, but it is defined as Mutation\./],
+      [
+        () => alice.mutation(api.presence.cleanupPresence, {}),
+        /Could not find public function for 'presence:cleanupPresence'/,
+      ],
+      [
+        () => alice.query(api.presence.cleanupPresence, {}),
+        /Could not find public function for 'presence:cleanupPresence'/,
+      ],
+      [
+        () => alice.action(api.presence.cleanupPresence, {}),
+        /Could not find public function for 'presence:cleanupPresence'/,
+      ],
+      [
+        () => alice.mutation(api.messages.nothing, {}),
+        /Could not find public function for 'messages:nothing'/,
+      ],
+      [
+        () => alice.action(api.nowhere.nothing, {}),
+        /Could not find public function for 'nowhere:nothing'/,
+      ],
+      [
+        () => alice.query(api.messages.send, {}),
+        /Trying to execute messages\.js:send as Query, but it is defined as Mutation\./,
+      ],
+      [
+        () => alice.mutation(api.conversations.list, {}),
+        /Trying to execute conversations\.js:list as Mutation, but it is defined as Query\./,
+      ],
+      [
+        () => alice.action(api.messages.send, {}),
+        /Trying to execute messages\.js:send as Action, but it is defined as Mutation\./,
+      ],
     ]) {
       await assert.rejects(call, pattern);
     }

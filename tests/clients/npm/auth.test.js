@@ -1,7 +1,15 @@
 // Identity: signing in and out, tokens that expire, tokens that the server refuses.
 
 import assert from "node:assert/strict";
-import { api, assertQuiet, connectionState, deferred, signIn, Watch, within } from "./harness/client.js";
+import {
+  api,
+  assertQuiet,
+  connectionState,
+  deferred,
+  signIn,
+  Watch,
+  within,
+} from "./harness/client.js";
 import { Server } from "./harness/server.js";
 import { suite } from "./harness/suite.js";
 import { checkConnection } from "./harness/wire.js";
@@ -59,7 +67,10 @@ suite("identity", (test) => {
     const client = stage.anonymous({ via: proxy });
     const list = new Watch(client, api.conversations.list, {});
     assert.deepEqual(await list.until(() => true), []);
-    await assert.rejects(client.mutation(api.conversations.create, { memberIds: [] }), /Not authenticated/);
+    await assert.rejects(
+      client.mutation(api.conversations.create, { memberIds: [] }),
+      /Not authenticated/,
+    );
 
     const userId = stage.userId("alice");
     const record = signInWith(client, () => stage.server.token(userId));
@@ -86,9 +97,15 @@ suite("identity", (test) => {
     await record.until(({ used }) => used === 2);
     await client.mutation(api.presence.setPresence, { status: "online" });
     assert.deepEqual(record.forced, [false, true]);
-    assert.deepEqual(list.values.map((result) => result.length), [0, 1]);
+    assert.deepEqual(
+      list.values.map((result) => result.length),
+      [0, 1],
+    );
     const sent = proxy.journals[0].filter(({ message }) => message.type === "Authenticate");
-    assert.deepEqual(sent.map(({ message }) => message.baseVersion), [0, 1]);
+    assert.deepEqual(
+      sent.map(({ message }) => message.baseVersion),
+      [0, 1],
+    );
     assertStayedSignedIn(record);
     checkConnection(proxy.journals[0]);
   });
@@ -128,7 +145,10 @@ suite("identity", (test) => {
     for (const name of turns) {
       await signIn(client, await stage.server.token(stage.userId(name)));
       // Nothing in between: the transition that confirms the user carries the user's results.
-      assert.deepEqual(list.last.map(({ _id }) => _id), [ids[name]]);
+      assert.deepEqual(
+        list.last.map(({ _id }) => _id),
+        [ids[name]],
+      );
     }
     assert.equal(list.values.length, 1 + turns.length);
     assertQuiet(client);
@@ -152,7 +172,10 @@ suite("identity", (test) => {
     }
     const args = { conversationId, paginationOpts: { numItems: 1_000, cursor: null } };
     const { page } = await client.query(api.messages.list, args);
-    assert.deepEqual(page.map(({ body }) => Number(body)), [...Array(sent).keys()].reverse());
+    assert.deepEqual(
+      page.map(({ body }) => Number(body)),
+      [...Array(sent).keys()].reverse(),
+    );
     assert.deepEqual(record.forced, [false, true, true]);
     assertStayedSignedIn(record);
   });
@@ -176,8 +199,7 @@ suite("identity", (test) => {
   test("a refused token signs out and leaves an anonymous client", async (stage) => {
     const genuine = await stage.server.token(stage.userId("alice"));
     const other = await Server.start();
-    const foreign = await other.token(stage.userId("alice"));
-    await other.close();
+    const foreign = await other.token(stage.userId("alice")).finally(() => other.close());
     for (const token of ["nonsense", "a.b.c", forged(genuine), foreign]) {
       const client = stage.anonymous();
       const record = signInWith(client, () => token);
@@ -185,6 +207,20 @@ suite("identity", (test) => {
       assert.deepEqual(record.changes, [false]);
       assert.deepEqual(await client.query(api.conversations.list, {}), []);
       await assert.rejects(stage.conversation(client), /Not authenticated/);
+    }
+  });
+
+  test("a server that was not asked to be its own issuer refuses its own tokens", async (stage) => {
+    const strict = await Server.start({ flags: [] });
+    try {
+      const token = await strict.token("alice");
+      const client = stage.anonymous({ via: strict });
+      const record = signInWith(client, () => token);
+      await record.until(({ changes }) => changes.length > 0);
+      assert.deepEqual(record.changes, [false]);
+      await assert.rejects(stage.conversation(client), /Not authenticated/);
+    } finally {
+      await strict.close();
     }
   });
 

@@ -32,7 +32,10 @@ async function observe(stage, name, queries, check, options) {
   return observer;
 }
 
-const page = (conversationId) => ({ conversationId, paginationOpts: { numItems: 100, cursor: null } });
+const page = (conversationId) => ({
+  conversationId,
+  paginationOpts: { numItems: 100, cursor: null },
+});
 
 suite("one snapshot", (test) => {
   test("who moves from room to room is always in exactly one", async (stage) => {
@@ -66,7 +69,10 @@ suite("one snapshot", (test) => {
     ];
     const observer = await observe(stage, "bob", queries, (list, messages, presence) => {
       const sizes = [list.length, messages.page.length, presence.length];
-      assert(sizes.every((size) => size === sizes[0]), `${sizes}`);
+      assert(
+        sizes.every((size) => size === sizes[0]),
+        `${sizes}`,
+      );
     });
     const member = { conversationId, userId: observer.client.userId };
     for (let n = 0; n < MOVES / 2; n++) {
@@ -109,17 +115,22 @@ suite("one snapshot", (test) => {
     const conversationId = await stage.conversation(...writers);
     const bodies = new Set();
     let before = 0;
-    const queries = [["messages:list", page(conversationId)], ["conversations:list", {}]];
+    const queries = [
+      ["messages:list", page(conversationId)],
+      ["conversations:list", {}],
+    ];
     const observer = await observe(stage, names[0], queries, (messages) => {
       assert(messages.page.length >= before, "a message went away");
       before = messages.page.length;
     });
-    await Promise.all(writers.map(async (writer, w) => {
-      for (let n = 0; n < 10; n++) {
-        bodies.add(`${w}/${n}`);
-        await writer.mutation(api.messages.send, { conversationId, body: `${w}/${n}` });
-      }
-    }));
+    await Promise.all(
+      writers.map(async (writer, w) => {
+        for (let n = 0; n < 10; n++) {
+          bodies.add(`${w}/${n}`);
+          await writer.mutation(api.messages.send, { conversationId, body: `${w}/${n}` });
+        }
+      }),
+    );
     await observer.client.mutation("presence:setPresence", { status: "online" });
     const seen = observer.client.localQueryResult(...queries[0]).page.map(({ body }) => body);
     assert.equal(observer.failure, undefined);

@@ -6,7 +6,10 @@ import { ConvexError } from "convex/values";
 import { api, Watch } from "./harness/client.js";
 import { suite } from "./harness/suite.js";
 
-const page = (conversationId) => ({ conversationId, paginationOpts: { numItems: 100, cursor: null } });
+const page = (conversationId) => ({
+  conversationId,
+  paginationOpts: { numItems: 100, cursor: null },
+});
 const bodies = (result) => result.page.map(({ body }) => body);
 
 async function post(server, path, body, headers = {}) {
@@ -16,7 +19,11 @@ async function post(server, path, body, headers = {}) {
     body: typeof body === "string" ? body : JSON.stringify(body),
   });
   const text = await response.text();
-  return { status: response.status, text, json: text.startsWith("{") ? JSON.parse(text) : undefined };
+  return {
+    status: response.status,
+    text,
+    json: text.startsWith("{") ? JSON.parse(text) : undefined,
+  };
 }
 
 suite("http", (test) => {
@@ -25,8 +32,9 @@ suite("http", (test) => {
     const conversationId = await http.mutation(api.conversations.create, { memberIds: [] });
     const messages = new Watch(alice, api.messages.list, page(conversationId));
     await messages.until(() => true);
-    const ids = await Promise.all(["a", "b", "c"].map((body) =>
-      http.mutation(api.messages.send, { conversationId, body })));
+    const ids = await Promise.all(
+      ["a", "b", "c"].map((body) => http.mutation(api.messages.send, { conversationId, body })),
+    );
     const result = await http.query(api.messages.list, page(conversationId));
     assert.deepEqual(result.page.map(({ _id }) => _id).reverse(), ids);
     assert.deepEqual(bodies(result), ["c", "b", "a"], "mutations of one client keep their order");
@@ -38,10 +46,18 @@ suite("http", (test) => {
   test("mutations without the queue run side by side", async (stage) => {
     const http = await stage.http("alice");
     const conversationId = await http.mutation(api.conversations.create, { memberIds: [] });
-    await Promise.all(Array.from({ length: 50 }, (_, n) =>
-      http.mutation(api.messages.send, { conversationId, body: `${n}` }, { skipQueue: true })));
+    await Promise.all(
+      Array.from({ length: 50 }, (_, n) =>
+        http.mutation(api.messages.send, { conversationId, body: `${n}` }, { skipQueue: true }),
+      ),
+    );
     const result = await http.query(api.messages.list, page(conversationId));
-    assert.deepEqual(bodies(result).map(Number).sort((a, b) => a - b), [...Array(50).keys()]);
+    assert.deepEqual(
+      bodies(result)
+        .map(Number)
+        .sort((a, b) => a - b),
+      [...Array(50).keys()],
+    );
   });
 
   test("identity comes and goes with the token", async (stage) => {
@@ -51,7 +67,10 @@ suite("http", (test) => {
     await assert.rejects(create(), /Uncaught Error: Not authenticated/);
     http.setAuth(await stage.server.token(stage.userId("alice")));
     const id = await create();
-    assert.deepEqual((await http.query(api.conversations.list, {})).map(({ _id }) => _id), [id]);
+    assert.deepEqual(
+      (await http.query(api.conversations.list, {})).map(({ _id }) => _id),
+      [id],
+    );
     http.clearAuth();
     assert.deepEqual(await http.query(api.conversations.list, {}), []);
   });
@@ -73,13 +92,25 @@ suite("http", (test) => {
   test("errors of functions", async (stage) => {
     const http = await stage.http("alice");
     for (const [call, pattern] of [
-      [() => http.query(api.presence.getPresence, {}), /ArgumentValidationError: [^]*`conversationId`/],
-      [() => http.mutation(api.presence.cleanupPresence, {}), /Could not find public function for 'presence:cleanupPresence'/],
-      [() => http.query(api.presence.nothing, {}), /Could not find public function for 'presence:nothing'/],
+      [
+        () => http.query(api.presence.getPresence, {}),
+        /ArgumentValidationError: [^]*`conversationId`/,
+      ],
+      [
+        () => http.mutation(api.presence.cleanupPresence, {}),
+        /Could not find public function for 'presence:cleanupPresence'/,
+      ],
+      [
+        () => http.query(api.presence.nothing, {}),
+        /Could not find public function for 'presence:nothing'/,
+      ],
       [() => http.query(api.messages.send, {}), /as Query, but it is defined as Mutation/],
       [() => http.mutation(api.messages.list, {}), /as Mutation, but it is defined as Query/],
       [() => http.action(api.messages.send, {}), /as Action, but it is defined as Mutation/],
-      [() => http.action(api.nowhere.nothing, {}), /Could not find public function for 'nowhere:nothing'/],
+      [
+        () => http.action(api.nowhere.nothing, {}),
+        /Could not find public function for 'nowhere:nothing'/,
+      ],
     ]) {
       await assert.rejects(call, (error) => {
         assert(!(error instanceof ConvexError));
@@ -101,10 +132,19 @@ suite("http", (test) => {
     await writer.mutation(api.presence.setPresence, { conversationId, status: "online" });
     const again = await reader.consistentQuery(api.messages.list, page(conversationId));
     assert.deepEqual(bodies(again), ["before"]);
-    assert.deepEqual(await reader.consistentQuery(api.presence.getPresence, { conversationId }), []);
-    assert.deepEqual(bodies(await reader.query(api.messages.list, page(conversationId))), ["after", "before"]);
+    assert.deepEqual(
+      await reader.consistentQuery(api.presence.getPresence, { conversationId }),
+      [],
+    );
+    assert.deepEqual(bodies(await reader.query(api.messages.list, page(conversationId))), [
+      "after",
+      "before",
+    ]);
     const fresh = await stage.http("alice");
-    assert.deepEqual(bodies(await fresh.consistentQuery(api.messages.list, page(conversationId))), ["after", "before"]);
+    assert.deepEqual(bodies(await fresh.consistentQuery(api.messages.list, page(conversationId))), [
+      "after",
+      "before",
+    ]);
   });
 
   test("an admin reaches internal functions", async (stage) => {
@@ -130,7 +170,10 @@ suite("http", (test) => {
 
     const list = { path: "conversations:list", args: [{}], format: "json" };
     const listed = await post(server, "/api/query", list, headers);
-    assert.deepEqual(listed.json.value.map(({ _id }) => _id), [created.json.value]);
+    assert.deepEqual(
+      listed.json.value.map(({ _id }) => _id),
+      [created.json.value],
+    );
 
     const failed = await post(server, "/api/mutation", create);
     assert.equal(failed.status, 200);
@@ -151,7 +194,11 @@ suite("http", (test) => {
       [{ ...call, format: "xml" }, "BadFormat"],
     ]) {
       const { status, json } = await post(server, "/api/query", body, headers);
-      assert.deepEqual([status, json?.code, typeof json?.message], [400, code, "string"], JSON.stringify(body));
+      assert.deepEqual(
+        [status, json?.code, typeof json?.message],
+        [400, code, "string"],
+        JSON.stringify(body),
+      );
     }
     const nowhere = await fetch(`${server.url}/api/nowhere`);
     assert.deepEqual([nowhere.status, await nowhere.text()], [404, ""]);

@@ -6,13 +6,15 @@ import { suite } from "./harness/suite.js";
 
 const LIST = "messages:list";
 
-const draft = (body) => (store, { conversationId }) => {
-  const args = { conversationId, paginationOpts: { numItems: 100, cursor: null } };
-  const result = store.getQuery(api.messages.list, args);
-  if (result === undefined) return;
-  const page = [{ _id: "draft", body }, ...result.page];
-  store.setQuery(api.messages.list, args, { ...result, page });
-};
+const draft =
+  (body) =>
+  (store, { conversationId }) => {
+    const args = { conversationId, paginationOpts: { numItems: 100, cursor: null } };
+    const result = store.getQuery(api.messages.list, args);
+    if (result === undefined) return;
+    const page = [{ _id: "draft", body }, ...result.page];
+    store.setQuery(api.messages.list, args, { ...result, page });
+  };
 
 // A client that records the bodies it shows after each change of the list.
 async function viewer(stage, name, conversationId, options) {
@@ -20,12 +22,16 @@ async function viewer(stage, name, conversationId, options) {
   const loaded = deferred();
   const args = { conversationId, paginationOpts: { numItems: 100, cursor: null } };
   let client;
-  client = await stage.baseAs(name, () => {
-    const result = client?.localQueryResult(LIST, args);
-    if (result === undefined) return;
-    shown.push(result.page.map(({ body }) => body));
-    loaded.resolve();
-  }, options);
+  client = await stage.baseAs(
+    name,
+    () => {
+      const result = client?.localQueryResult(LIST, args);
+      if (result === undefined) return;
+      shown.push(result.page.map(({ body }) => body));
+      loaded.resolve();
+    },
+    options,
+  );
   client.subscribe(LIST, args);
   await within(loaded.promise, "the first result");
   return { client, shown };

@@ -23,7 +23,7 @@ function pageAt(client, conversationId, cursor, numItems = 5) {
 // All pages from the start, by hand.
 async function walk(client, conversationId, numItems) {
   const pages = [];
-  for (let cursor = null, isDone = false; !isDone; ) {
+  for (let cursor = null, isDone = false; !isDone;) {
     const result = await pageAt(client, conversationId, cursor, numItems);
     pages.push(bodies(result.page));
     ({ isDone, continueCursor: cursor } = result);
@@ -35,8 +35,10 @@ async function walk(client, conversationId, numItems) {
 // The official paginated subscription; every view it shows is checked to be without gap.
 function paginate(client, conversationId, initialNumItems) {
   return new Watch(
-    { onUpdate: (query, args, ...callbacks) =>
-      client.onPaginatedUpdate_experimental(query, args, { initialNumItems }, ...callbacks) },
+    {
+      onUpdate: (query, args, ...callbacks) =>
+        client.onPaginatedUpdate_experimental(query, args, { initialNumItems }, ...callbacks),
+    },
     api.messages.list,
     { conversationId },
   );

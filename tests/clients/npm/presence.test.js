@@ -20,7 +20,9 @@ suite("presence", (test) => {
   test("two users in a room: online, typing, gone", async (stage) => {
     const [alice, bob] = [await stage.as("alice"), await stage.as("bob")];
     const conversationId = await stage.conversation(alice, bob);
-    const views = [alice, bob].map((who) => new Watch(who, api.presence.getPresence, { conversationId }));
+    const views = [alice, bob].map(
+      (who) => new Watch(who, api.presence.getPresence, { conversationId }),
+    );
     const both = (expected) => Promise.all(views.map((view) => shows(view, expected)));
     const set = (who, status) => who.mutation(api.presence.setPresence, { conversationId, status });
 
@@ -48,7 +50,10 @@ suite("presence", (test) => {
     await set("online");
     const [first] = view.last;
     assert.deepEqual(Object.keys(first).sort(), FIELDS);
-    assert.deepEqual([first.userId, first.conversationId, first.status], [alice.userId, conversationId, "online"]);
+    assert.deepEqual(
+      [first.userId, first.conversationId, first.status],
+      [alice.userId, conversationId, "online"],
+    );
     assert(Number.isInteger(first.lastSeen), "whole milliseconds, as Date.now gives them");
     for (const time of [first.lastSeen, first._creationTime]) {
       assert(Math.abs(time - Date.now()) < CLOCK_MS_MAX, "milliseconds of the server's clock");
@@ -65,7 +70,9 @@ suite("presence", (test) => {
   test("without a room a user is in none", async (stage) => {
     const alice = await stage.as("alice");
     const [here, there] = [await stage.conversation(alice), await stage.conversation(alice)];
-    const views = [here, there].map((id) => new Watch(alice, api.presence.getPresence, { conversationId: id }));
+    const views = [here, there].map(
+      (id) => new Watch(alice, api.presence.getPresence, { conversationId: id }),
+    );
     const set = (args) => alice.mutation(api.presence.setPresence, { status: "online", ...args });
     const lengths = () => views.map((view) => view.last.length);
 
@@ -85,7 +92,9 @@ suite("presence", (test) => {
     for (const who of [alice, bob]) {
       await who.mutation(api.presence.setPresence, { conversationId, status: "online" });
     }
-    const [hers, his] = [alice, bob].map((who) => new Watch(who, api.presence.getPresence, { conversationId }));
+    const [hers, his] = [alice, bob].map(
+      (who) => new Watch(who, api.presence.getPresence, { conversationId }),
+    );
     await Promise.all([hers, his].map((view) => shows(view, { alice: "online", bob: "online" })));
 
     const member = { conversationId, userId: bob.userId };
@@ -107,17 +116,39 @@ suite("presence", (test) => {
     assert.equal(view.values.length, 1);
   });
 
+  test("one user on many sockets at once has one record", async (stage) => {
+    const clients = await Promise.all(Array.from({ length: 20 }, () => stage.as("alice")));
+    const conversationId = await stage.conversation(clients[0]);
+    const view = new Watch(clients[0], api.presence.getPresence, { conversationId });
+    await shows(view, {});
+    const set = (status) => (client) =>
+      client.mutation(api.presence.setPresence, { conversationId, status });
+    await Promise.all(clients.map(set("online")));
+    const [{ _id }] = await shows(view, { alice: "online" });
+    await Promise.all(clients.flatMap((client) => ["typing", "online"].map((s) => set(s)(client))));
+    await set("offline")(clients[0]);
+    await shows(view, { alice: "offline" });
+    assert(
+      view.values.every((records) => records.length <= 1),
+      "two records of one user",
+    );
+    assert.equal(view.last[0]._id, _id);
+    clients.forEach(assertQuiet);
+  });
+
   test("a crowd in one room ends with one record each", async (stage) => {
     const names = Array.from({ length: 12 }, (_, n) => `user${n}`);
     const people = await Promise.all(names.map((name) => stage.as(name)));
     const conversationId = await stage.conversation(...people);
     const view = new Watch(people[0], api.presence.getPresence, { conversationId });
     const expected = Object.fromEntries(names.map((name) => [name, "online"]));
-    await Promise.all(people.map(async (who) => {
-      for (const status of ["online", "typing", "online", "typing", "online"]) {
-        await who.mutation(api.presence.setPresence, { conversationId, status });
-      }
-    }));
+    await Promise.all(
+      people.map(async (who) => {
+        for (const status of ["online", "typing", "online", "typing", "online"]) {
+          await who.mutation(api.presence.setPresence, { conversationId, status });
+        }
+      }),
+    );
     const records = await shows(view, expected);
     assert.equal(records.length, names.length);
   });

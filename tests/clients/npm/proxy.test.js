@@ -36,7 +36,10 @@ describe("proxy", () => {
       const [text] = await once(socket, "message");
       assert.deepEqual(JSON.parse(text), message);
       assert.equal(socket.extensions, "", "compression would hide the frames");
-      const expected = [{ from: "client", message }, { from: "server", message }];
+      const expected = [
+        { from: "client", message },
+        { from: "server", message },
+      ];
       assert.deepEqual(proxy.journals, [expected]);
       await proxy.close();
     });

@@ -29,37 +29,41 @@ function random(seed) {
 
 // Every message of the conversation as [id, body], oldest first, read by a client of its own.
 async function stored(stage, name, conversationId) {
-  const { page: messages } = await (await stage.http(name)).query(api.messages.list, page(conversationId));
+  const { page: messages } = await (
+    await stage.http(name)
+  ).query(api.messages.list, page(conversationId));
   return messages.map(({ _id, body }) => [_id, body]).reverse();
 }
 
 suite("reconnect", (test) => {
   test("a mutation whose response was lost runs once", async (stage) => {
-    await Promise.all(Array.from({ length: CLIENTS }, async (_, c) => {
-      const proxy = await stage.proxy();
-      const client = await stage.as(`client${c}`, { via: proxy });
-      const conversationId = await stage.conversation(client);
-      const messages = new Watch(client, api.messages.list, page(conversationId));
-      await messages.until(() => true);
-      const expected = [];
-      for (let n = 0; n < LOST_RESPONSES; n++) {
-        let lost = 0;
-        // Nothing, a part, or all but the last byte of the response passes.
-        proxy.gate = (message) => {
-          if (message.type !== "MutationResponse" || lost++ > 0) return undefined;
-          return { cutAfter: [0, 1, 40, JSON.stringify(message).length][(n + c) % 4] };
-        };
-        const body = `${n}`;
-        const id = await client.mutation(api.messages.send, { conversationId, body });
-        assert(lost > 1, "the response was not lost");
-        expected.push([id, body]);
-        assert.equal(messages.last.page[0]._id, id);
-        assert.equal(messages.last.page.length, n + 1);
-      }
-      assert.deepEqual(await stored(stage, `client${c}`, conversationId), expected);
-      for (const journal of proxy.journals) checkConnection(journal, { complete: false });
-      checkConnection(proxy.journals.at(-1));
-    }));
+    await Promise.all(
+      Array.from({ length: CLIENTS }, async (_, c) => {
+        const proxy = await stage.proxy();
+        const client = await stage.as(`client${c}`, { via: proxy });
+        const conversationId = await stage.conversation(client);
+        const messages = new Watch(client, api.messages.list, page(conversationId));
+        await messages.until(() => true);
+        const expected = [];
+        for (let n = 0; n < LOST_RESPONSES; n++) {
+          let lost = 0;
+          // Nothing, a part, or all but the last byte of the response passes.
+          proxy.gate = (message) => {
+            if (message.type !== "MutationResponse" || lost++ > 0) return undefined;
+            return { cutAfter: [0, 1, 40, JSON.stringify(message).length][(n + c) % 4] };
+          };
+          const body = `${n}`;
+          const id = await client.mutation(api.messages.send, { conversationId, body });
+          assert(lost > 1, "the response was not lost");
+          expected.push([id, body]);
+          assert.equal(messages.last.page[0]._id, id);
+          assert.equal(messages.last.page.length, n + 1);
+        }
+        assert.deepEqual(await stored(stage, `client${c}`, conversationId), expected);
+        for (const journal of proxy.journals) checkConnection(journal, { complete: false });
+        checkConnection(proxy.journals.at(-1));
+      }),
+    );
   });
 
   test("a lost response over a crash of the server: still once", async (stage) => {
@@ -85,7 +89,10 @@ suite("reconnect", (test) => {
     proxy.cut();
 
     assert.equal(await sent, committed, "the answer is that of the first run");
-    assert.deepEqual(messages.last.page.map(({ _id }) => _id), [committed]);
+    assert.deepEqual(
+      messages.last.page.map(({ _id }) => _id),
+      [committed],
+    );
     assert.deepEqual(await stored(stage, "alice", conversationId), [[committed, "once"]]);
     checkConnection(proxy.journals.at(-1));
   });
@@ -144,9 +151,15 @@ suite("reconnect", (test) => {
     proxy.refusing = false;
 
     await offline;
-    assert.deepEqual(messages.last.page.map(({ body }) => body), ["from the tunnel", "missed"]);
+    assert.deepEqual(
+      messages.last.page.map(({ body }) => body),
+      ["from the tunnel", "missed"],
+    );
     assert.equal(presence.last.length, 1);
-    assert.deepEqual((await late.until(() => true)).map(({ _id }) => _id), [conversationId]);
+    assert.deepEqual(
+      (await late.until(() => true)).map(({ _id }) => _id),
+      [conversationId],
+    );
     assert(proxy.refused >= 1);
     checkConnection(proxy.journals.at(-1));
   });
@@ -171,12 +184,16 @@ suite("reconnect", (test) => {
     const messages = new Watch(alice, api.messages.list, page(conversationId));
     await messages.until(() => true);
     const sends = Array.from({ length: 40 }, (_, n) =>
-      alice.mutation(api.messages.send, { conversationId, body: `${n}` }));
+      alice.mutation(api.messages.send, { conversationId, body: `${n}` }),
+    );
     await sends[0];
     assert.equal(await stage.server.stop(), 0);
     await stage.server.restart();
     const ids = await Promise.all(sends);
-    assert.deepEqual(await stored(stage, "alice", conversationId), ids.map((id, n) => [id, `${n}`]));
+    assert.deepEqual(
+      await stored(stage, "alice", conversationId),
+      ids.map((id, n) => [id, `${n}`]),
+    );
     assert.equal(messages.last.page.length, 40);
   });
 
@@ -187,11 +204,13 @@ suite("reconnect", (test) => {
     const conversationId = await stage.conversation(...clients);
     let acknowledged = 0;
     const some = deferred();
-    const sends = clients.map((client, c) => Array.from({ length: 50 }, async (_, n) => {
-      const id = await client.mutation(api.messages.send, { conversationId, body: `${c}/${n}` });
-      if (++acknowledged === 60) some.resolve();
-      return id;
-    }));
+    const sends = clients.map((client, c) =>
+      Array.from({ length: 50 }, async (_, n) => {
+        const id = await client.mutation(api.messages.send, { conversationId, body: `${c}/${n}` });
+        if (++acknowledged === 60) some.resolve();
+        return id;
+      }),
+    );
     await within(some.promise, "sixty acknowledgements");
     await stage.server.kill();
     await stage.server.restart({ port: 0 });
@@ -202,7 +221,11 @@ suite("reconnect", (test) => {
     assert.equal(messages.length, 200);
     for (const [c, own] of ids.entries()) {
       const mine = messages.filter(([, body]) => body.startsWith(`${c}/`));
-      assert.deepEqual(mine, own.map((id, n) => [id, `${c}/${n}`]), "order of one client");
+      assert.deepEqual(
+        mine,
+        own.map((id, n) => [id, `${c}/${n}`]),
+        "order of one client",
+      );
     }
   });
 
@@ -213,13 +236,21 @@ suite("reconnect", (test) => {
     const messages = new Watch(alice, api.messages.list, page(conversationId));
     await messages.until(() => true);
     const flood = Array.from({ length: 20 }, (_, n) =>
-      bob.mutation(api.messages.send, { conversationId, body: `${n}` }));
+      bob.mutation(api.messages.send, { conversationId, body: `${n}` }),
+    );
     await flood[0];
     await bob.close();
     await alice.mutation(api.messages.send, { conversationId, body: "still here" });
     assert.equal(messages.last.page[0].body, "still here");
-    const others = messages.last.page.slice(1).map(({ body }) => Number(body)).reverse();
-    assert.deepEqual(others, others.map((_, n) => n), "a gap in what the other one sent");
+    const others = messages.last.page
+      .slice(1)
+      .map(({ body }) => Number(body))
+      .reverse();
+    assert.deepEqual(
+      others,
+      others.map((_, n) => n),
+      "a gap in what the other one sent",
+    );
     assertQuiet(alice);
   });
 });

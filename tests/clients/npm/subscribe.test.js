@@ -20,7 +20,11 @@ suite("subscriptions", (test) => {
     await messages.until((result) => result.page.length === 0);
 
     const id = await alice.mutation(api.messages.send, { conversationId, body: "hi" });
-    const { page: shown, isDone, continueCursor } = await messages.until((r) => r.page.length === 1);
+    const {
+      page: shown,
+      isDone,
+      continueCursor,
+    } = await messages.until((r) => r.page.length === 1);
     assert.equal(typeof continueCursor, "string");
     assert.equal(isDone, true);
     const [{ _id, _creationTime, ...fields }] = shown;
@@ -62,7 +66,10 @@ suite("subscriptions", (test) => {
       alice.mutation(api.messages.send, { conversationId, body: "x" });
     for (let n = 0; n < 20; n++) await send(other);
     await send(watched);
-    assert.deepEqual(messages.values.map((result) => result.page.length), [0, 1]);
+    assert.deepEqual(
+      messages.values.map((result) => result.page.length),
+      [0, 1],
+    );
     assert.deepEqual(presence.values, [[]]);
     assertQuiet(alice);
   });
@@ -70,7 +77,9 @@ suite("subscriptions", (test) => {
   test("equal subscriptions share a result and end one by one", async (stage) => {
     const alice = await stage.as("alice");
     const conversationId = await stage.conversation(alice);
-    const [first, second] = [1, 2].map(() => new Watch(alice, api.messages.list, page(conversationId)));
+    const [first, second] = [1, 2].map(
+      () => new Watch(alice, api.messages.list, page(conversationId)),
+    );
     await Promise.all([first, second].map((watch) => watch.until((r) => r.page.length === 0)));
 
     first.stop();
@@ -109,7 +118,10 @@ suite("subscriptions", (test) => {
     const ids = await Promise.all(sent);
     const { page: shown } = await messages.until((result) => result.page.length === 20);
     assert.deepEqual(shown.map((message) => message._id).reverse(), ids);
-    assert.deepEqual(shown.map((message) => message.body).reverse(), ids.map((_, n) => `${n}`));
+    assert.deepEqual(
+      shown.map((message) => message.body).reverse(),
+      ids.map((_, n) => `${n}`),
+    );
   });
 
   test("a subscriber through a slow line ends at the newest state", async (stage) => {
@@ -121,13 +133,18 @@ suite("subscriptions", (test) => {
     await messages.until((result) => result.page.length === 0);
 
     const sends = Array.from({ length: 100 }, (_, n) =>
-      alice.mutation(api.messages.send, { conversationId, body: `${n}` }));
+      alice.mutation(api.messages.send, { conversationId, body: `${n}` }),
+    );
     await Promise.all(sends);
     await messages.until((result) => result.page.length === 100);
     const id = await bob.mutation(api.messages.send, { conversationId, body: "mine" });
     assert.equal(messages.last.page[0]._id, id);
     const lengths = messages.values.map((result) => result.page.length);
-    assert.deepEqual(lengths, [...new Set(lengths)].sort((a, b) => a - b), "a step back");
+    assert.deepEqual(
+      lengths,
+      [...new Set(lengths)].sort((a, b) => a - b),
+      "a step back",
+    );
     checkConnection(proxy.journals[0]);
   });
 });

@@ -37,7 +37,11 @@ function watch(user) {
     if (view === waiting?.expected) waiting.resolve();
   };
   people[user].onUpdate(api.presence.getPresence, { conversationId }, (records) => {
-    view = records.map(({ userId, status }) => `${userId} ${status}`).sort().join(", ") || "nobody";
+    view =
+      records
+        .map(({ userId, status }) => `${userId} ${status}`)
+        .sort()
+        .join(", ") || "nobody";
     changed();
   });
   return async (expected) => {

@@ -28,7 +28,10 @@ export function connectBase(url, onTransition = () => {}, options = {}) {
 
 function keptLog() {
   const log = [];
-  const at = (level) => (...parts) => void log.push([level, parts.map(String).join(" ")]);
+  const at =
+    (level) =>
+    (...parts) =>
+      void log.push([level, parts.map(String).join(" ")]);
   return { log, logger: { log: at("log"), warn: at("warn"), error: at("error"), logVerbose() {} } };
 }
 
@@ -36,7 +39,10 @@ function keptLog() {
 export async function signIn(client, token) {
   const answer = deferred();
   const refused = () => answer.reject(new Error("the token was refused"));
-  client.setAuth(async () => token, (yes) => (yes ? answer.resolve() : refused()));
+  client.setAuth(
+    async () => token,
+    (yes) => (yes ? answer.resolve() : refused()),
+  );
   await within(answer.promise, "the server to accept a token");
   return client;
 }
@@ -63,12 +69,20 @@ export class Watch {
 
   /** The newest result once `accept` agrees with it; now or later. */
   until(accept, what = accept.toString()) {
-    return this.#when(() => this.values.length > 0 && accept(this.last), () => this.last, what);
+    return this.#when(
+      () => this.values.length > 0 && accept(this.last),
+      () => this.last,
+      what,
+    );
   }
 
   /** The first error that the subscription delivers. */
   failure() {
-    return this.#when(() => this.errors.length > 0, () => this.errors[0], "an error");
+    return this.#when(
+      () => this.errors.length > 0,
+      () => this.errors[0],
+      "an error",
+    );
   }
 
   stop() {
@@ -130,5 +144,8 @@ export function connectionState(client, accept, what) {
  */
 export function assertQuiet(client) {
   const expected = ([level, line]) => level === "log" || /^\[CONVEX [MA]\(/.test(line);
-  assert.deepEqual(client.log.filter((entry) => !expected(entry)), []);
+  assert.deepEqual(
+    client.log.filter((entry) => !expected(entry)),
+    [],
+  );
 }

@@ -52,7 +52,11 @@ function header(buffer) {
   const start = 2 + extended + (masked ? 4 : 0);
   if (buffer.length < start) return undefined;
   const length =
-    extended === 0 ? short : extended === 2 ? buffer.readUInt16BE(2) : Number(buffer.readBigUInt64BE(2));
+    extended === 0
+      ? short
+      : extended === 2
+        ? buffer.readUInt16BE(2)
+        : Number(buffer.readBigUInt64BE(2));
   const mask = masked ? buffer.subarray(start - 4, start) : undefined;
   return { final: (buffer[0] & 0x80) !== 0, opcode: buffer[0] & 0x0f, start, length, mask };
 }

@@ -34,8 +34,8 @@ export class Server {
   #flags;
   #tokens = new Map();
 
-  /** Starts a server on an empty folder. `flags` are added to `concave serve`. */
-  static async start({ flags = [] } = {}) {
+  /** Starts a server on an empty folder with `flags` added to `concave serve`. */
+  static async start({ flags = ["--dev-auth"] } = {}) {
     const server = new Server();
     server.data = await mkdtemp(join(tmpdir(), "concave-clients-"));
     server.#flags = flags;
@@ -93,7 +93,7 @@ export class Server {
 
   async #spawn(port) {
     const args = ["serve", "--port", `${port}`, "--site-port", "0", "--data", this.data];
-    args.push("--app", "presence", "--dev-auth", ...this.#flags);
+    args.push("--app", "presence", ...this.#flags);
     const child = spawn(CONCAVE_BIN, args, { stdio: ["ignore", "pipe", "pipe"] });
     children.add(child);
     child.once("exit", () => children.delete(child));

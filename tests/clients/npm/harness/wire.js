@@ -107,7 +107,10 @@ class ConnectionState {
     for (const change of message.modifications) {
       assert(this.#everAdded.has(change.queryId), "a modification of an unknown query");
       if (change.type !== "QueryRemoved") {
-        assert(change.logLines.every((line) => /^\[\w+\] /.test(line)), "log line without level");
+        assert(
+          change.logLines.every((line) => /^\[\w+\] /.test(line)),
+          "log line without level",
+        );
         assert("journal" in change, "a result without a journal");
       }
       this.#unanswered.delete(change.queryId);
