@@ -1,1 +1,3 @@
 //! WebSocket, HTTP, identity: everything that touches the network.
+
+pub mod auth;
