@@ -158,10 +158,9 @@ impl<'a> IntoIterator for &'a Object {
 /// ```
 #[macro_export]
 macro_rules! object {
-    ($($name:expr => $value:expr),* $(,)?) => {{
-        #[allow(unused_mut)]
-        let mut object = $crate::Object::new();
-        $( object.insert($name, $value); )*
-        object
-    }};
+    ($($name:expr => $value:expr),* $(,)?) => {
+        <$crate::Object as ::std::iter::FromIterator<_>>::from_iter([
+            $((::std::string::String::from($name), $crate::Value::from($value))),*
+        ])
+    };
 }

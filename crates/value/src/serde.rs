@@ -15,7 +15,8 @@
 //! | [`Value`], [`Object`], ids, names | themselves, or their text |
 //!
 //! So a field that clients see as `v.number()` is `f64` or a small integer, and `v.int64()` is
-//! `i64`. In other formats (JSON) a [`Value`] reads and writes its encoded form.
+//! `i64`. In other formats (JSON) a [`Value`] reads and writes its encoded form; only its size is
+//! not checked there, the reader of the frame has a limit of its own.
 //!
 //! Serde buffers what it reads for flattened fields and for tagged and untagged enums, and the
 //! buffer forgets which type is asked for. There a small integer must be an `f64` instead, and

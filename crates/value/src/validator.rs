@@ -17,7 +17,7 @@ use std::fmt;
 
 pub use self::check::Tables;
 pub use self::error::{Failure, Path, PathSegment, ValidationError};
-pub use self::form::{VALIDATOR_NESTING_MAX, ValidatorError};
+pub use self::form::{INVALID_VALIDATOR, VALIDATOR_NESTING_MAX, ValidatorError};
 use crate::names::TableName;
 use crate::value::Value;
 

@@ -7,6 +7,7 @@ use std::hash::{Hash, Hasher};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::ids::DocumentId;
 use crate::object::Object;
 
 /// A value of a document, an argument or a result.
@@ -249,6 +250,12 @@ impl From<String> for Value {
 impl From<&String> for Value {
     fn from(s: &String) -> Self {
         Value::String(s.clone())
+    }
+}
+
+impl From<DocumentId> for Value {
+    fn from(id: DocumentId) -> Self {
+        Value::String(id.to_string())
     }
 }
 

@@ -201,8 +201,6 @@ fn formats_have_names() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
-
     #[test]
     fn values_read_back(value in samples::value()) {
         let text = to_string(&value);

@@ -61,8 +61,6 @@ fn nesting_bombs_are_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2048))]
-
     #[test]
     fn byte_order_is_value_order(a in samples::value(), b in samples::value()) {
         prop_assert_eq!(of(&a).cmp(&of(&b)), a.cmp(&b));

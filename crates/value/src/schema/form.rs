@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use super::rules::check_table;
 use super::{IndexSchema, Schema, SchemaError, SearchIndexSchema, TableSchema, VectorIndexSchema};
 use crate::names::{FieldPath, IndexName, TableName};
-use crate::validator::Validator;
+use crate::validator::{INVALID_VALIDATOR, Validator};
 
 type Result<T> = std::result::Result<T, SchemaError>;
 
@@ -174,8 +174,10 @@ fn read_fields(table: &str, index: &IndexName, texts: &[String]) -> Result<Vec<F
 
 /// The validator of documents, without the top-level fields that start with `_`.
 fn read_document(table: &str, json: &Json) -> Result<Validator> {
-    let mut document = Validator::from_json(json)
-        .map_err(|error| SchemaError::at(table, error.code, error.message))?;
+    let mut document = Validator::from_json(json).map_err(|error| {
+        let code = if error.code == INVALID_VALIDATOR { "InvalidSchema" } else { error.code };
+        SchemaError::at(table, code, error.message)
+    })?;
     if !drop_system_fields(&mut document) {
         let text = format!("documents must be objects, a union of objects or any: {document}");
         return Err(SchemaError::at(table, "InvalidTopLevelTypeInSchemaError", text));

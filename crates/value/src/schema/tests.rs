@@ -202,7 +202,9 @@ fn refused_document_types() {
     check(json!({ "type": "string" }), "InvalidTopLevelTypeInSchemaError");
     let union = json!({ "type": "union", "value": [{ "type": "null" }] });
     check(union, "InvalidTopLevelTypeInSchemaError");
-    check(json!({ "type": "other" }), "InvalidValidator");
+    check(json!({ "type": "other" }), "InvalidSchema");
+    let nan = json!({ "type": "literal", "value": { "$float": "AAAAAAAA+H8=" } });
+    check(nan, "UnsupportedFloatLiteral");
     let error = table(json!({ "documentType": { "type": "null" } })).unwrap_err();
     assert!(error.message.starts_with("\"t\": "), "{error}");
 }

@@ -20,7 +20,8 @@ pub struct ValidatorError {
     pub message: String,
 }
 
-const INVALID: &str = "InvalidValidator";
+/// Code of definitions that break no rule of their own.
+pub const INVALID_VALIDATOR: &str = "InvalidValidator";
 
 type Result<T> = std::result::Result<T, ValidatorError>;
 
@@ -225,5 +226,5 @@ fn member<'a>(object: &'a Map<String, Json>, kind: &str, name: &str) -> Result<&
 }
 
 fn invalid(message: String) -> ValidatorError {
-    ValidatorError { code: INVALID, message }
+    ValidatorError { code: INVALID_VALIDATOR, message }
 }

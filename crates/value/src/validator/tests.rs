@@ -348,8 +348,6 @@ fn likely(validator: &Validator) -> BoxedStrategy<Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
-
     #[test]
     fn a_subset_accepts_no_more(
         (a, value) in any_validator().prop_flat_map(|a| {
