@@ -20,7 +20,7 @@ pub struct MemoryStore {
 
 struct State {
     documents: BTreeMap<(TabletId, InternalId), BTreeMap<Timestamp, Version>>,
-    entries: BTreeMap<(IndexId, Arc<[u8]>), BTreeMap<Timestamp, Option<InternalId>>>,
+    entries: BTreeMap<(IndexId, Arc<[u8]>), Holders>,
     /// The keys of all versions by time.
     log: BTreeSet<(Timestamp, TabletId, InternalId)>,
     counts: BTreeMap<TabletId, u64>,
@@ -31,6 +31,9 @@ struct State {
     /// Snapshots below this one are not complete any more.
     oldest: Timestamp,
 }
+
+/// Who is under an index key from which timestamp on.
+type Holders = BTreeMap<Timestamp, Option<InternalId>>;
 
 struct Version {
     prev_ts: Option<Timestamp>,

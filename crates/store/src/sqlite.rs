@@ -12,6 +12,8 @@ mod connection;
 mod errors;
 mod pool;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -105,6 +107,9 @@ impl SqliteStore {
         folder: impl AsRef<Path>,
         options: &SqliteOptions,
     ) -> Result<SqliteStore, StoreError> {
+        if options.exclusive && options.readers > 0 {
+            return Err(StoreError::Io("an exclusive store has no readers".into()));
+        }
         let folder = folder.as_ref();
         let lock = lock_folder(folder)?;
         let file = folder.join(DATABASE_FILE);

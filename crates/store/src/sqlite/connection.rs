@@ -1,6 +1,7 @@
 //! Connections: how the database file is opened, set up and brought to the newest schema.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -17,12 +18,18 @@ const PAGE_BYTES: i64 = 4096;
 /// WAL pages after which a commit copies them into the database (a passive checkpoint).
 const CHECKPOINT_PAGES: i64 = 2000;
 
+/// Bytes of the WAL file that stay for reuse when it begins anew.
+const WAL_BYTES_KEPT: i64 = 16 << 20;
+
 /// Bytes of the database file that a connection may map. Address space only: the pages belong to
 /// the operating system's cache, which all connections share.
-const MMAP_BYTES: i64 = 4 << 30;
+const MMAP_BYTES: i64 = 1 << 30;
 
-/// How long a checkpoint waits for scans that still read the WAL.
-const BUSY_MS: u64 = 5000;
+/// How long opening waits for other programs that read the file.
+const BUSY_OPEN: Duration = Duration::from_millis(5000);
+
+/// How long a checkpoint, and so the append that runs it, waits for scans that read the WAL.
+const BUSY: Duration = Duration::from_millis(250);
 
 /// Distinct statements are about thirty.
 const STATEMENTS_CACHED: usize = 64;
@@ -40,6 +47,7 @@ pub(super) fn open_writer(
     // A clean start: what recovery found in the WAL is made durable in the database itself, even
     // if a sync of the WAL failed before.
     checkpoint_all(&connection)?;
+    connection.busy_timeout(BUSY).map_err(store_error)?;
     Ok(connection)
 }
 
@@ -73,7 +81,7 @@ fn open(file: &Path, flags: OpenFlags, options: &SqliteOptions) -> rusqlite::Res
         None => Connection::open_with_flags(file, flags)?,
     };
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-    connection.busy_timeout(std::time::Duration::from_millis(BUSY_MS))?;
+    connection.busy_timeout(BUSY_OPEN)?;
     Ok(connection)
 }
 
@@ -94,6 +102,7 @@ fn set_up_writer(
             connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         share(connection, cache_bytes)?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
         let synchronous = match options.durability {
             Durability::Full => "FULL",
             Durability::Relaxed => "NORMAL",

@@ -97,7 +97,7 @@ fn log_rows(
 /// What a walk goes over: both are trees of (owner, key, ts) with a payload that is absent where
 /// the key is gone.
 #[derive(Clone, Copy)]
-enum Source {
+pub(super) enum Source {
     Documents(TabletId),
     Entries(IndexId, TabletId),
 }
@@ -110,7 +110,7 @@ impl Source {
         }
     }
 
-    fn walk_sql(self, order: Order, bounded: bool) -> &'static str {
+    pub(super) fn walk_sql(self, order: Order, bounded: bool) -> &'static str {
         match (self, order, bounded) {
             (Source::Documents(_), Order::Asc, false) => {
                 "SELECT id, ts, body FROM documents WHERE tablet = ?1 AND id >= ?2
@@ -147,7 +147,7 @@ impl Source {
         }
     }
 
-    fn newest_sql(self) -> &'static str {
+    pub(super) fn newest_sql(self) -> &'static str {
         match self {
             Source::Documents(_) => {
                 "SELECT ts, body FROM documents WHERE tablet = ?1 AND id = ?2 AND ts <= ?3

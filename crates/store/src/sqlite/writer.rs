@@ -15,6 +15,9 @@ use crate::{AppendError, Commit, EntryWrite, StoreError, TIMESTAMP_MAX, TabletId
 /// still read it. Passive checkpoints keep it far below, unless scans never pause.
 const WAL_BYTES_MAX: u64 = 64 << 20;
 
+/// How much the WAL grows before emptying it is tried again, if scans did not let it.
+const WAL_RETRY_BYTES: u64 = 16 << 20;
+
 /// The greatest timestamp of a commit, where no document row says it.
 pub(super) const MARK_COMMITTED: &str = "committed";
 /// The end of the reserved block.
@@ -29,6 +32,8 @@ pub(super) struct Writer {
     /// An append may be on disk or not. No append before a reopen.
     doubt: bool,
     places: Places,
+    /// The size of the WAL at which it is emptied.
+    wal_limit: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -59,7 +64,7 @@ impl Writer {
         let (reserved, oldest) = (mark(MARK_RESERVED)?, mark(MARK_OLDEST)?);
         check_newest(&connection)?;
         let places = Places { committed, reserved, oldest };
-        Ok(Writer { connection: Some(connection), doubt: false, places })
+        Ok(Writer { connection: Some(connection), doubt: false, places, wal_limit: WAL_BYTES_MAX })
     }
 
     pub(super) fn head(&self) -> Timestamp {
@@ -218,13 +223,21 @@ impl Writer {
         Ok(())
     }
 
-    fn bound_wal(&self, file: &Path) {
-        if wal_bytes(file) > WAL_BYTES_MAX
-            && let Ok(connection) = self.connection()
-            && let Err(error) = checkpoint_all(connection)
-        {
-            tracing::warn!(%error, "the write-ahead log could not be emptied");
+    fn bound_wal(&mut self, file: &Path) {
+        let bytes = wal_bytes(file);
+        if bytes <= WAL_BYTES_MAX {
+            self.wal_limit = WAL_BYTES_MAX;
         }
+        if bytes <= self.wal_limit {
+            return;
+        }
+        self.wal_limit = match self.connection().and_then(checkpoint_all) {
+            Ok(()) => WAL_BYTES_MAX,
+            Err(error) => {
+                tracing::warn!(%error, bytes, "the write-ahead log could not be emptied");
+                bytes + WAL_RETRY_BYTES
+            }
+        };
     }
 }
 
