@@ -15,7 +15,7 @@ use engine::{Order, Transaction, system};
 use value::{DocumentId, FieldPath, FunctionPath, Timestamp, Value};
 
 use crate::door::{BoxFuture, Parent};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::log::LogLine;
 use crate::registry::{FunctionKind, Registry};
 use crate::scheduler::{Job, JobState, run_time_after};

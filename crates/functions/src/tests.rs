@@ -1,1 +1,8 @@
 //! Functions on a real engine with the store in memory.
+
+mod calls;
+mod cron_runs;
+mod database;
+mod job_runs;
+mod pages;
+mod world;

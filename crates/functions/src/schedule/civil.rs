@@ -29,6 +29,7 @@ pub(crate) fn date_of(days: i64) -> Date {
 }
 
 /// The day number of a date.
+#[cfg(test)]
 pub(crate) fn days_of(date: Date) -> i64 {
     let year = date.year - i64::from(date.month <= 2);
     let era = year.div_euclid(400);
