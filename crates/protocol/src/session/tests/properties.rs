@@ -40,7 +40,10 @@ enum Step {
     FinishAction {
         fails: bool,
     },
-    FinishRefresh,
+    /// At the newest timestamp, or at the one that was newest when it started.
+    FinishRefresh {
+        newest: bool,
+    },
     Drain,
     Tick(u16),
     Event,
@@ -60,7 +63,7 @@ fn steps() -> impl Strategy<Value = Vec<(Step, bool)>> {
         4 => any::<bool>().prop_map(|announced| Step::OwnCommit { announced }),
         4 => prop::bool::weighted(0.2).prop_map(|fails| Step::FinishMutation { fails }),
         1 => any::<bool>().prop_map(|fails| Step::FinishAction { fails }),
-        6 => Just(Step::FinishRefresh),
+        6 => any::<bool>().prop_map(|newest| Step::FinishRefresh { newest }),
         6 => Just(Step::Drain),
         1 => (0..400_u16).prop_map(Step::Tick),
         1 => Just(Step::Event),
@@ -81,7 +84,8 @@ struct Model {
 
     // The server.
     subscribed: BTreeMap<QueryId, u32>,
-    refresh: Option<u64>,
+    /// What was asked for, and the newest commit at that moment.
+    refresh: Option<(u64, u64)>,
     running: Option<RunningMutation>,
     mutations_sent: VecDeque<RequestId>,
     actions: Vec<RequestId>,
@@ -246,7 +250,7 @@ impl Model {
             Step::OwnCommit { announced } => self.own_commit(announced),
             Step::FinishMutation { fails } => self.finish_mutation(fails),
             Step::FinishAction { fails } => self.finish_action(fails),
-            Step::FinishRefresh => self.finish_refresh(),
+            Step::FinishRefresh { newest } => self.finish_refresh(newest),
             Step::Drain => {
                 if self.undrained > 0 {
                     self.undrained -= 1;
@@ -322,18 +326,19 @@ impl Model {
         self.feed(Input::ActionDone { request, outcome });
     }
 
-    /// At the newest timestamp. First keeps rule 4: the session knows of our own commit.
-    fn finish_refresh(&mut self) {
-        let Some(at_least) = self.refresh.take() else { return };
+    /// First keeps rule 4: the session knows of our own commit if the refresh may show it.
+    fn finish_refresh(&mut self, newest: bool) {
+        let Some((at_least, head_then)) = self.refresh.take() else { return };
+        let ts = if newest { self.head } else { head_then }.max(at_least);
+        self.head = self.head.max(ts);
         if let Some(running) = &mut self.running
-            && let (Some(ts), false) = (running.committed, running.announced)
+            && let (Some(committed), false) = (running.committed, running.announced)
+            && committed <= ts
         {
             running.announced = true;
-            let (request, ts) = (running.request, Timestamp(ts));
+            let (request, ts) = (running.request, Timestamp(committed));
             self.feed(Input::MutationCommitted { request, ts });
         }
-        let ts = self.head.max(at_least);
-        self.head = ts;
         let result =
             |id: &QueryId| (*id, Arc::new(QueryResult::success(&self.truth(*id, ts), &[], None)));
         let results = self.subscribed.keys().map(result).collect();
@@ -369,7 +374,8 @@ impl Model {
                     assert!(self.subscribed.remove(&query).is_some());
                 }
                 Output::Refresh { at_least } => {
-                    assert!(self.refresh.replace(at_least.0).is_none(), "one refresh at a time");
+                    let refresh = (at_least.0, self.head);
+                    assert!(self.refresh.replace(refresh).is_none(), "one refresh at a time");
                     assert_eq!(self.undrained, 0, "none while a transition waits");
                     assert!(std::mem::take(&mut self.cause), "no transition without cause");
                     assert!(at_least.0 >= self.answered_ts.max(self.version.ts.0));
@@ -444,14 +450,17 @@ impl Model {
 
     /// Lets everything that is under way finish, and checks that nothing is owed.
     fn settle(&mut self) {
+        let mut rounds = 0;
         while self.is_busy() {
+            rounds += 1;
+            assert!(rounds < 1000, "it comes to rest");
             self.now_ms += 100;
             self.feed(Input::Alive);
             for step in [
                 Step::Verify,
                 Step::FinishMutation { fails: false },
                 Step::FinishAction { fails: false },
-                Step::FinishRefresh,
+                Step::FinishRefresh { newest: true },
                 Step::Drain,
             ] {
                 self.step(step);
