@@ -36,7 +36,7 @@ impl Service {
 
     /// The time now, in Unix milliseconds.
     pub fn now_ms(&self) -> i64 {
-        i64::try_from(self.now().0 / 1_000_000).unwrap_or(i64::MAX)
+        crate::connection::to_ms(self.now())
     }
 
     /// The time now, in Unix nanoseconds.

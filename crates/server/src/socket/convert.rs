@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use functions::{CallEnd, Caller, Error, LiveOutcome, LiveResult, LogLine};
+use functions::{CallEnd, Caller, Error, LiveOutcome, LiveResult, LogLine, Runtime};
 use protocol::{
     ActionOutcome, CallError, ErrorClass, MutationOutcome, QueryId, QueryResult, SystemError, Token,
     Verified,
@@ -10,13 +10,12 @@ use protocol::{
 use value::json;
 
 use crate::auth::{self, Credential};
-use crate::service::Service;
 
 /// The result of a live query, encoded once for all sessions that show it.
 pub(crate) fn live(
     query: u32,
     result: &Arc<LiveResult>,
-    service: &Service,
+    runtime: &Runtime,
     show_errors: bool,
 ) -> (QueryId, Arc<QueryResult>) {
     let encoded = result.shared(|result| {
@@ -25,7 +24,7 @@ pub(crate) fn live(
         match &result.outcome {
             LiveOutcome::Value(json) => QueryResult::success(json, &lines, journal),
             LiveOutcome::Failed(error) => {
-                let id = hex(&service.entropy()[..8]);
+                let id = hex(&runtime.random()[..8]);
                 QueryResult::failure(&call_error(error, &id, show_errors), &lines, journal)
             }
         }
