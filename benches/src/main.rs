@@ -1,0 +1,3 @@
+//! The workloads of docs/benchmarks.md, one command each.
+
+fn main() {}

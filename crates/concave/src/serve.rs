@@ -1,0 +1,169 @@
+//! `concave serve`: opens the data, starts the threads, listens, and stops without losing anything.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use engine::{Engine, Options, TxError};
+use functions::{Application, Pool, Registry, Runtime, RuntimeParts};
+use server::auth::dev_issuer::DevIssuer;
+use server::auth::{Authenticator, HttpFetch, Origins, Verifier, VerifierOptions, parse_config};
+use server::service::{Service, ServiceOptions};
+use store::{SqliteOptions, SqliteStore};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::args::{App, Durability, Serve};
+use crate::{env, instance};
+
+/// Serves until SIGTERM or SIGINT.
+pub(crate) fn run(options: &Serve) -> Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&options.log)
+        .with_context(|| format!("cannot understand log filter {:?}", options.log))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = open(options)?;
+    let workers = match options.workers {
+        0 => std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
+        workers => workers,
+    };
+    let pool = Pool::start(&runtime, workers)?;
+    let served = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(listen(options, Arc::clone(&runtime)));
+    pool.stop();
+    served
+}
+
+/// The data, with the application's tables and crons in place.
+fn open(options: &Serve) -> Result<Arc<Runtime>> {
+    let secret = instance::secret(&options.data)?;
+    let durability = match options.durability {
+        Durability::Full => store::Durability::Full,
+        Durability::Relaxed => store::Durability::Relaxed,
+    };
+    let sqlite = SqliteOptions { durability, ..SqliteOptions::default() };
+    let folder = &options.data.folder;
+    let store = SqliteStore::open(folder, &sqlite)
+        .with_context(|| format!("cannot open data folder {}", folder.display()))?;
+    let engine_options = Options {
+        cache_bytes: options.cache_mb << 20,
+        retention_ns: options.retention_seconds.saturating_mul(1_000_000_000),
+        ..Options::default()
+    };
+    let engine = Engine::open(Arc::new(store), env::real(), engine_options)?;
+    let application = match options.app {
+        App::Presence => Some(presence::app().build()?),
+        App::None => None,
+    };
+    let registry = match &application {
+        Some(application) => application.registry.clone(),
+        None => Registry::default(),
+    };
+    let instance_name = Arc::from(options.data.instance_name.as_str());
+    let parts = RuntimeParts { engine: Arc::clone(&engine), registry, secret, instance_name };
+    if let Some(application) = &application {
+        install(&engine, application)?;
+    }
+    Ok(Runtime::new(parts))
+}
+
+/// Brings tables, indexes and crons to what the application declares.
+fn install(engine: &Arc<Engine>, application: &Application) -> Result<()> {
+    if let Some(schema) = &application.schema {
+        engine.apply_schema(schema.clone())?;
+    }
+    let env = env::real();
+    let random = || {
+        let seed = env.random.seed();
+        u64::from_le_bytes(*seed.first_chunk().expect("a seed is 32 bytes"))
+    };
+    engine.transact(|tx| {
+        let now = env.clock.now();
+        let synced = functions::crons::sync(tx, &application.crons, now, random);
+        synced.map_err(|error| TxError::developer("InternalServerError", error.message()))
+    })?;
+    Ok(())
+}
+
+async fn listen(options: &Serve, runtime: Arc<Runtime>) -> Result<()> {
+    let (stop, stopping) = watch::channel(false);
+    let service = Service {
+        authenticator: Arc::new(authenticator(options, &runtime)?),
+        options: ServiceOptions { show_errors: !options.redact_errors },
+        runtime: Arc::clone(&runtime),
+        stopping: stopping.clone(),
+    };
+    let listener = bind(SocketAddr::new(options.interface, options.port)).await?;
+    let site = bind(SocketAddr::new(options.interface, options.site_port)).await?;
+    let due = Arc::clone(&runtime);
+    tokio::spawn(async move {
+        if let Err(error) = due.run_due().await {
+            tracing::error!(%error, "scheduled functions and crons do not run");
+        }
+    });
+    println!("listening on http://{}", listener.local_addr()?);
+    tracing::info!(
+        clients = %listener.local_addr()?, http_actions = %site.local_addr()?,
+        data = %options.data.folder.display(), "serving"
+    );
+    let clients = axum::serve(listener, server::router(service))
+        .with_graceful_shutdown(stopped(stopping.clone()));
+    let site = axum::serve(site, server::site_router()).with_graceful_shutdown(stopped(stopping));
+    tokio::spawn(async move {
+        if terminated().await.is_ok() {
+            tracing::info!("stopping");
+        }
+        let _ = stop.send(true);
+    });
+    let (clients, site) = tokio::join!(clients, site);
+    clients.and(site).context("the listener failed")
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+async fn terminated() -> std::io::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}
+
+/// Who may sign in: the configured providers, and the development issuer if asked for.
+fn authenticator(options: &Serve, runtime: &Runtime) -> Result<Authenticator> {
+    let mut providers = match &options.auth_config {
+        Some(config) => {
+            let text = if config.trim_start().starts_with('{') {
+                config.clone()
+            } else {
+                std::fs::read_to_string(config)
+                    .with_context(|| format!("cannot read auth config {config}"))?
+            };
+            let json = serde_json::from_str(&text).context("the auth config is not JSON")?;
+            parse_config(&json)?
+        }
+        None => Vec::new(),
+    };
+    if options.dev_auth {
+        let issuer = DevIssuer::open(&options.data.folder)?;
+        let config = serde_json::json!({ "providers": [issuer.provider()] });
+        providers.extend(parse_config(&config)?);
+        if !options.interface.is_loopback() {
+            tracing::warn!("--dev-auth on a public interface: anybody can sign in as anybody");
+        }
+    }
+    let origins = Origins::new(Arc::new(HttpFetch::new()));
+    let verifier = Verifier::new(providers, Arc::new(origins), VerifierOptions::default());
+    let instance = runtime.instance_name();
+    Ok(Authenticator::new(runtime.secret().as_ref().clone(), instance, verifier))
+}
