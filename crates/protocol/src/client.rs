@@ -84,8 +84,8 @@ pub struct AddQuery {
     pub path: FunctionPath,
     /// Its arguments.
     pub args: Args,
-    /// Bytes of the arguments as they came.
-    pub args_bytes: usize,
+    /// Bytes of the text it came in: what the session holds for it, in round terms.
+    pub bytes: usize,
     /// A journal that the server handed out earlier.
     pub journal: Option<String>,
     /// Root unless an admin looks into a component.
@@ -101,8 +101,8 @@ pub struct CallRequest {
     pub path: FunctionPath,
     /// Its arguments.
     pub args: Args,
-    /// Bytes of the arguments as they came.
-    pub args_bytes: usize,
+    /// Bytes of the text it came in: what the session holds for it, in round terms.
+    pub bytes: usize,
     /// Root unless an admin looks into a component.
     pub component: ComponentPath,
 }
@@ -142,8 +142,8 @@ impl ClientMessage {
         match &*tag.kind {
             "Connect" => parse::<ConnectFrame>(text)?.read(),
             "ModifyQuerySet" => parse::<ModifyQuerySetFrame<'_>>(text)?.read(),
-            "Mutation" => parse::<CallFrame<'_>>(text)?.read().map(ClientMessage::Mutation),
-            "Action" => parse::<CallFrame<'_>>(text)?.read().map(ClientMessage::Action),
+            "Mutation" => call(text).map(ClientMessage::Mutation),
+            "Action" => call(text).map(ClientMessage::Action),
             "Authenticate" => parse::<AuthenticateFrame>(text)?.read(),
             "Event" => Ok(ClientMessage::Event),
             unknown => Err(invalid(format!("unknown message type {unknown:?}"))),
@@ -247,12 +247,11 @@ fn modification(raw: &RawValue) -> Result<QuerySetModification, SystemError> {
     match &*tag.kind {
         "Add" => {
             let frame: AddFrame<'_> = parse(raw.get())?;
-            let (args, args_bytes) = read_args(&frame.args);
             Ok(QuerySetModification::Add(AddQuery {
                 query: QueryId(frame.query_id),
                 path: function_path(&frame.udf_path)?,
-                args,
-                args_bytes,
+                args: read_args(&frame.args),
+                bytes: raw.get().len(),
                 journal: frame.journal,
                 component: component_path(frame.component_path)?,
             }))
@@ -265,17 +264,15 @@ fn modification(raw: &RawValue) -> Result<QuerySetModification, SystemError> {
     }
 }
 
-impl CallFrame<'_> {
-    fn read(self) -> Result<CallRequest, SystemError> {
-        let (args, args_bytes) = read_args(&self.args);
-        Ok(CallRequest {
-            request: RequestId(self.request_id),
-            path: function_path(&self.udf_path)?,
-            args,
-            args_bytes,
-            component: component_path(self.component_path)?,
-        })
-    }
+fn call(text: &str) -> Result<CallRequest, SystemError> {
+    let frame: CallFrame<'_> = parse(text)?;
+    Ok(CallRequest {
+        request: RequestId(frame.request_id),
+        path: function_path(&frame.udf_path)?,
+        args: read_args(&frame.args),
+        bytes: text.len(),
+        component: component_path(frame.component_path)?,
+    })
 }
 
 impl AuthenticateFrame {
@@ -349,9 +346,7 @@ impl ImpersonatedUser {
     }
 }
 
-/// The values and the bytes they came in.
-fn read_args(raw: &[&RawValue]) -> (Args, usize) {
-    let bytes = raw.iter().map(|value| value.get().len()).sum();
+fn read_args(raw: &[&RawValue]) -> Args {
     let mut args = Vec::with_capacity(raw.len().min(16));
     let mut size = 0;
     for value in raw {
@@ -360,13 +355,13 @@ fn read_args(raw: &[&RawValue]) -> (Args, usize) {
                 size += value.size();
                 args.push(value);
             }
-            Err(error) => return (Err(error.to_string()), bytes),
+            Err(error) => return Err(error.to_string()),
         }
     }
     if size > ARGS_BYTES_MAX {
-        return (Err(format!("arguments are too large: {size} bytes of {ARGS_BYTES_MAX}")), bytes);
+        return Err(format!("arguments are too large: {size} bytes of {ARGS_BYTES_MAX}"));
     }
-    (Ok(args), bytes)
+    Ok(args)
 }
 
 fn function_path(text: &str) -> Result<FunctionPath, SystemError> {

@@ -1,7 +1,7 @@
 //! One connection as a state machine without IO.
 //!
-//!     frames ──► decode ──► queries ─────► owed? ──► flush ──► Refresh ──► Refreshed ─► Transition
-//!                  │                         ▲
+//!     frames ──► decode ──► queries ──────► due? ──► flush ──► Refresh ──► Refreshed ─► Transition
+//!                  │                          ▲
 //!                  ├──► mutations, one by one ┤ answer
 //!                  ├──► actions, side by side ┘
 //!                  └──► Authenticate: later frames wait for `Verified`
@@ -9,7 +9,7 @@
 //! The socket task feeds `Input`s one at a time and carries out the `Output`s in order. What it
 //! must guarantee:
 //!
-//! 1. After every input, and once no more received frames are at hand, it calls `flush`: all
+//! 1. It calls `flush` after every input, but not while more received frames are at hand: all
 //!    messages already received are handled before a transition is started.
 //! 2. `Subscribe`, `Unsubscribe` and `Refresh` come only out of `flush`, and never while a
 //!    refresh is running. So a refresh always covers exactly the queries subscribed before it.
@@ -83,7 +83,7 @@ pub struct Session<I> {
 
     mutations: VecDeque<QueuedMutation<I>>,
     mutation: Option<RunningMutation>,
-    /// Actions that run, and the bytes of their arguments.
+    /// Actions that run, and the bytes they hold.
     actions: BTreeMap<RequestId, usize>,
     /// Requests of both kinds that are not answered yet.
     unanswered: BTreeSet<RequestId>,

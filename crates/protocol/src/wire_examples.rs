@@ -59,10 +59,19 @@ fn client_messages() -> Vec<(&'static str, ClientMessage)> {
             }),
         ),
         ("client-modify-query-set", ClientMessage::ModifyQuerySet(modify_query_set())),
-        ("client-mutation", ClientMessage::Mutation(call(0, "messages:send", r#"{"body":"hi"}"#))),
+        (
+            "client-mutation",
+            ClientMessage::Mutation(call(
+                "client-mutation",
+                0,
+                "messages:send",
+                r#"{"body":"hi"}"#,
+            )),
+        ),
         (
             "client-action",
             ClientMessage::Action(call(
+                "client-action",
                 1,
                 "dir/mod:default",
                 r#"{"n":{"$integer":"AQAAAAAAAAA="}}"#,
@@ -78,12 +87,12 @@ fn client_messages() -> Vec<(&'static str, ClientMessage)> {
     ]
 }
 
-fn call(request: u32, path: &str, arg: &str) -> CallRequest {
+fn call(name: &str, request: u32, path: &str, arg: &str) -> CallRequest {
     CallRequest {
         request: RequestId(request),
         path: path.parse().unwrap(),
         args: args(arg),
-        args_bytes: arg.len(),
+        bytes: example(name).len(),
         component: ComponentPath::root(),
     }
 }
@@ -96,7 +105,7 @@ fn modify_query_set() -> ModifyQuerySet {
             query: QueryId(4),
             path: "messages:list".parse().unwrap(),
             args: args(list),
-            args_bytes: list.len(),
+            bytes: 83,
             journal: None,
             component: ComponentPath::root(),
         }),
@@ -104,7 +113,7 @@ fn modify_query_set() -> ModifyQuerySet {
             query: QueryId(5),
             path: "messages:page".parse().unwrap(),
             args: args(page),
-            args_bytes: page.len(),
+            bytes: 167,
             journal: Some(String::from("opaque")),
             component: "presence".parse().unwrap(),
         }),

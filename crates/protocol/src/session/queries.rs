@@ -22,7 +22,7 @@ use super::{Output, Results, Session, Subscription, runnable, too_many_requests}
 pub(super) struct Query {
     path: FunctionPath,
     args: Arc<Vec<Value>>,
-    args_bytes: usize,
+    bytes: usize,
     component: ComponentPath,
     journal: Option<Arc<str>>,
     /// What the client shows.
@@ -72,14 +72,14 @@ impl<I: Clone> Session<I> {
     }
 
     fn add(&mut self, add: AddQuery) -> Result<(), SystemError> {
-        let AddQuery { query, path, args, args_bytes, journal, component } = add;
+        let AddQuery { query, path, args, bytes, journal, component } = add;
         if self.queries.contains_key(&query) {
             return Err(SystemError::internal(format!("query {query} is added twice")));
         }
         if self.queries.len() >= QUERIES_MAX {
             return Err(too_many_requests("too many queries on one connection"));
         }
-        self.hold(args_bytes)?;
+        self.hold(bytes)?;
         let (args, failed) = match runnable(args, &component) {
             Ok(args) => (args, None),
             Err(detail) => {
@@ -95,7 +95,7 @@ impl<I: Clone> Session<I> {
             Query {
                 path,
                 args: Arc::new(args),
-                args_bytes,
+                bytes,
                 component,
                 journal: journal.map(Arc::from),
                 shown: None,
@@ -109,7 +109,7 @@ impl<I: Clone> Session<I> {
         let Some(gone) = self.queries.remove(&query) else {
             return Err(SystemError::internal(format!("query {query} is removed, but unknown")));
         };
-        self.held_bytes = self.held_bytes.saturating_sub(gone.args_bytes);
+        self.held_bytes = self.held_bytes.saturating_sub(gone.bytes);
         let was_fresh = self.fresh.remove(&query);
         if !was_fresh && gone.failed.is_none() {
             self.unsubscribe.insert(query);
@@ -202,12 +202,13 @@ impl<I: Clone> Session<I> {
             return Err(SystemError::internal(message));
         }
         refresh.held = Some((ts, results));
-        self.release_refresh(out)
+        self.release_refresh(out);
+        Ok(())
     }
 
     /// Sends the transition of a finished refresh, unless it may show a mutation that is not
     /// answered yet.
-    pub(super) fn release_refresh(&mut self, out: &mut Vec<Output<I>>) -> Result<(), SystemError> {
+    pub(super) fn release_refresh(&mut self, out: &mut Vec<Output<I>>) {
         let committed = self.mutation.as_ref().and_then(|running| running.committed);
         let ready = self.refresh.take_if(|refresh| match (&refresh.held, committed) {
             (None, _) => false,
@@ -215,9 +216,9 @@ impl<I: Clone> Session<I> {
             (Some(_), None) => true,
         });
         let Some(Refresh { query_set, identity, removed, failed, held, .. }) = ready else {
-            return Ok(());
+            return;
         };
-        let Some((ts, results)) = held else { return Ok(()) };
+        let Some((ts, results)) = held else { return };
         let mut modifications: BTreeMap<QueryId, Modification> =
             removed.into_iter().map(|query| (query, Modification::Removed(query))).collect();
         for (id, result) in results {
@@ -230,7 +231,6 @@ impl<I: Clone> Session<I> {
         }
         let end = Version { query_set, identity, ts };
         self.transition(end, modifications.into_values().collect(), out);
-        Ok(())
     }
 
     /// Takes a result into the transition, unless the client shows the same already. A query

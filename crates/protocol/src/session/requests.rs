@@ -15,7 +15,7 @@ use super::{ActionOutcome, Call, MutationOutcome, Output, Session, runnable};
 pub(super) struct QueuedMutation<I> {
     request: RequestId,
     call: Result<Call<I>, CallError>,
-    args_bytes: usize,
+    bytes: usize,
 }
 
 /// The mutation that runs.
@@ -38,10 +38,10 @@ impl<I: Clone> Session<I> {
                 format!("more than {MUTATIONS_QUEUED_MAX} mutations of one client are queued"),
             ));
         }
-        let (request, args_bytes) = (call.request, call.args_bytes);
+        let (request, bytes) = (call.request, call.bytes);
         let call = self.accept(call)?;
-        self.hold(args_bytes)?;
-        self.mutations.push_back(QueuedMutation { request, call, args_bytes });
+        self.hold(bytes)?;
+        self.mutations.push_back(QueuedMutation { request, call, bytes });
         self.start_mutation(out)
     }
 
@@ -57,11 +57,11 @@ impl<I: Clone> Session<I> {
                 format!("more than {ACTIONS_RUNNING_MAX} actions of one client are running"),
             ));
         }
-        let (request, args_bytes) = (call.request, call.args_bytes);
+        let (request, bytes) = (call.request, call.bytes);
         match self.accept(call)? {
             Ok(call) => {
-                self.hold(args_bytes)?;
-                self.actions.insert(request, args_bytes);
+                self.hold(bytes)?;
+                self.actions.insert(request, bytes);
                 out.push(Output::Action(call));
                 Ok(())
             }
@@ -95,7 +95,7 @@ impl<I: Clone> Session<I> {
             MutationOutcome::System(error) => return Err(error),
         };
         self.answer(request, answer, out)?;
-        self.release_refresh(out)?;
+        self.release_refresh(out);
         self.start_mutation(out)
     }
 
@@ -105,8 +105,8 @@ impl<I: Clone> Session<I> {
         outcome: ActionOutcome,
         out: &mut Vec<Output<I>>,
     ) -> Result<(), SystemError> {
-        let Some(args_bytes) = self.actions.remove(&request) else { return Ok(()) };
-        self.held_bytes = self.held_bytes.saturating_sub(args_bytes);
+        let Some(bytes) = self.actions.remove(&request) else { return Ok(()) };
+        self.held_bytes = self.held_bytes.saturating_sub(bytes);
         let answer = match outcome {
             ActionOutcome::Success { value, log_lines } => {
                 Outgoing::action_success(request, &value, &log_lines)
@@ -123,8 +123,8 @@ impl<I: Clone> Session<I> {
     fn start_mutation(&mut self, out: &mut Vec<Output<I>>) -> Result<(), SystemError> {
         while self.mutation.is_none() {
             let Some(next) = self.mutations.pop_front() else { break };
-            let QueuedMutation { request, call, args_bytes } = next;
-            self.held_bytes = self.held_bytes.saturating_sub(args_bytes);
+            let QueuedMutation { request, call, bytes } = next;
+            self.held_bytes = self.held_bytes.saturating_sub(bytes);
             match call {
                 Ok(call) => {
                     self.mutation = Some(RunningMutation { request, committed: None });
@@ -142,7 +142,7 @@ impl<I: Clone> Session<I> {
     /// The call under the identity of this moment, or why it can not run. Errors: a request id
     /// that is still unanswered, since no id may be answered twice.
     fn accept(&mut self, call: CallRequest) -> Result<Result<Call<I>, CallError>, SystemError> {
-        let CallRequest { request, path, args, args_bytes: _, component } = call;
+        let CallRequest { request, path, args, bytes: _, component } = call;
         if !self.unanswered.insert(request) {
             return Err(SystemError::internal(format!("request {request} is already running")));
         }

@@ -197,7 +197,7 @@ impl Model {
         let id = QueryId(self.next_query);
         self.next_query += 1;
         self.live.insert(id);
-        format!(r#"{{"type":"Add","queryId":{id},"udfPath":"q:q","args":[{{}}]}}"#)
+        add(id)
     }
 
     fn call(&mut self, kind: &str, bad_args: bool) {
@@ -468,8 +468,8 @@ impl Model {
             }
         }
         assert_eq!(self.unanswered, BTreeSet::new());
-        let held = 2 * self.live.len();
-        assert_eq!(self.session.held_bytes, held, "only the arguments of queries, {{}}, are held");
+        let held: usize = self.live.iter().map(|id| add(*id).len()).sum();
+        assert_eq!(self.session.held_bytes, held, "only queries are held");
         assert!(!self.unfollowed, "a transition follows every answer");
         let announced = (self.query_set, self.identities);
         assert_eq!((self.version.query_set, self.version.identity), announced);
@@ -479,6 +479,10 @@ impl Model {
             assert_eq!(*value, self.truth(*id, self.head), "no update was missed");
         }
     }
+}
+
+fn add(id: QueryId) -> String {
+    format!(r#"{{"type":"Add","queryId":{id},"udfPath":"q:q","args":[{{}}]}}"#)
 }
 
 fn call_error() -> CallError {
