@@ -140,3 +140,45 @@ fn object_fields(fields: &FieldsNamed, rule: Option<Rule>) -> Result<Vec<TokenSt
     }
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(input: DeriveInput) -> String {
+        expand(&input).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn types_without_a_validator_are_refused() {
+        let check = |input: DeriveInput, expected: &str| {
+            let error = error_of(input);
+            assert!(error.contains(expected), "{error}");
+        };
+        check(syn::parse_quote! { struct A<T> { a: T } }, "generics");
+        check(syn::parse_quote! { union A { a: u8 } }, "union");
+        check(syn::parse_quote! { struct A(u8, u8); }, "tuple struct");
+        check(syn::parse_quote! { enum A { B(u8) } }, "serde(tag");
+        check(syn::parse_quote! { enum A {} }, "without variants");
+        check(syn::parse_quote! { #[serde(tag = "k")] enum A { B(u8, u8) } }, "tuple");
+        check(syn::parse_quote! { #[serde(tag = "k", content = "c")] enum A { B(u8) } }, "content");
+        check(syn::parse_quote! { struct A { #[serde(flatten)] b: B } }, "flatten");
+        check(
+            syn::parse_quote! { struct A { #[serde(rename(serialize = "x"))] b: u8 } },
+            "one name for both directions",
+        );
+        check(
+            syn::parse_quote! { #[serde(rename_all = "Title")] struct A { b: u8 } },
+            "rename rule",
+        );
+    }
+
+    #[test]
+    fn a_table_is_named_only_where_it_is_declared() {
+        let plain = expand(&syn::parse_quote! { struct A { b: u8 } }).unwrap().to_string();
+        assert!(!plain.contains("Table"));
+        let table: DeriveInput = syn::parse_quote! { #[table("rooms")] struct A { b: u8 } };
+        let table = expand(&table).unwrap().to_string();
+        assert!(table.contains("Table") && table.contains("\"rooms\""), "{table}");
+    }
+}

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::identity::{IdentityAccess, UserIdentity};
 use crate::instance::{InstanceSecret, NONCE_BYTES, Purpose};
 use crate::invoke;
-use crate::log::{LogLevel, LogLine, LogLines};
+use crate::log::{self, LogLevel, LogLine, LogLines};
 use crate::registry::{FunctionDef, Registry};
 
 /// Deepest nesting of `run_query` and `run_mutation`. Source: spec/data-model.md 17.
@@ -139,11 +139,23 @@ impl Call {
     fn end(self, result: Result<Value>) -> End {
         let identity_withheld = self.identity_withheld.get();
         let result = if identity_withheld { Err(withheld()) } else { result };
+        let transaction = self.transaction.into_inner();
+        let mut log = self.log.into_inner();
+        for (code, text) in log::usage_warnings(&transaction.usage(), &transaction.limits()) {
+            log.push(LogLine {
+                level: LogLevel::Warn,
+                text,
+                truncated: false,
+                ts: self.start.now,
+                system_code: Some(format!("warning:{code}")),
+                function: None,
+            });
+        }
         End {
             result,
             identity_withheld,
-            transaction: self.transaction.into_inner(),
-            log_lines: self.log.into_inner().take(),
+            transaction,
+            log_lines: log.take(),
             observed: self.observed.get(),
             journal: self.journal_out.into_inner(),
         }

@@ -2,6 +2,7 @@
 //!
 //! Source: spec/function-runtime.md 14.
 
+use engine::{Limits, Usage};
 use value::Timestamp;
 
 /// Most lines of one call, the one that says that lines are missing included.
@@ -90,9 +91,62 @@ impl LogLines {
     }
 }
 
+/// Warnings for what a call used above four fifths of its limits: code and text.
+pub(crate) fn usage_warnings(used: &Usage, limits: &Limits) -> Vec<(&'static str, String)> {
+    let figures = [
+        ("TooManyDocumentsRead", "documents read", used.documents_read, limits.documents_read),
+        ("TooManyBytesRead", "bytes read", used.bytes_read, limits.bytes_read),
+        ("TooManyReads", "reads", used.database_queries, limits.database_queries),
+        ("TooManyWrites", "documents written", used.documents_written, limits.documents_written),
+        ("TooManyBytesWritten", "bytes written", used.bytes_written, limits.bytes_written),
+        (
+            "TooManyFunctionsScheduled",
+            "functions scheduled",
+            used.functions_scheduled,
+            limits.functions_scheduled,
+        ),
+        (
+            "ScheduledFunctionsArgumentsTooLarge",
+            "bytes of arguments of scheduled functions",
+            used.scheduled_function_args_bytes,
+            limits.scheduled_function_args_bytes,
+        ),
+    ];
+    let near = figures.into_iter().filter(|(_, _, used, limit)| *used > limit / 5 * 4);
+    near.map(|(code, what, used, limit)| {
+        let text =
+            format!("Many {what} in a single function execution (actual: {used}, limit: {limit}).");
+        (code, text)
+    })
+    .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn use_near_a_limit_is_worth_a_warning() {
+        let limits = Limits::default();
+        let mut used = Limits { documents_read: 25_600, database_queries: 3277, ..limits };
+        for other in [
+            &mut used.bytes_read,
+            &mut used.documents_written,
+            &mut used.bytes_written,
+            &mut used.functions_scheduled,
+            &mut used.scheduled_function_args_bytes,
+        ] {
+            *other = 0;
+        }
+        let codes: Vec<_> = usage_warnings(&used, &limits).iter().map(|(code, _)| *code).collect();
+        assert_eq!(codes, ["TooManyReads"]);
+        used.documents_read += 1;
+        let warnings = usage_warnings(&used, &limits);
+        assert_eq!(
+            warnings[0].1,
+            "Many documents read in a single function execution (actual: 25601, limit: 32000)."
+        );
+    }
 
     fn line(text: String) -> LogLine {
         LogLine {

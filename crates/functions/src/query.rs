@@ -286,7 +286,6 @@ macro_rules! binary {
     )+ };
 }
 
-#[expect(clippy::should_implement_trait, reason = "the names of the filter language")]
 impl Filter {
     /// The value at a dotted path of the document; missing where there is none.
     pub fn field(self, path: &str) -> Expr {
