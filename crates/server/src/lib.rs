@@ -1,3 +1,33 @@
 //! WebSocket, HTTP, identity: everything that touches the network.
+//!
+//! `auth` knows who calls, `http` what is asked, `errors` how failures look. May use functions and
+//! protocol: it runs functions through their one door and cannot open a transaction.
 
 pub mod auth;
+pub mod connection;
+pub mod errors;
+pub mod http;
+pub mod service;
+pub mod socket;
+
+use std::sync::Arc;
+
+use auth::dev_issuer::DevIssuer;
+use axum::Router;
+use axum::http::StatusCode;
+
+/// Everything that clients reach on the first port.
+pub fn router(service: service::Service) -> Router {
+    socket::upgrade::routes(service.clone()).merge(http::router(service, None))
+}
+
+/// As [`router`], with an endpoint that gives tokens to anyone near: only for development.
+pub fn dev_router(service: service::Service, issuer: Arc<DevIssuer>) -> Router {
+    socket::upgrade::routes(service.clone()).merge(http::router(service, Some(issuer)))
+}
+
+/// The second port: HTTP actions. No application has any yet.
+pub fn site_router() -> Router {
+    let text = "This Convex deployment does not have HTTP actions enabled.";
+    Router::new().fallback(move || async move { (StatusCode::NOT_FOUND, text) })
+}

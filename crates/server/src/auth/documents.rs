@@ -246,5 +246,4 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
 }
 
 #[cfg(test)]
-#[path = "documents/tests.rs"]
 mod tests;

@@ -241,5 +241,4 @@ fn later(time: Timestamp, span: Duration) -> Timestamp {
 }
 
 #[cfg(test)]
-#[path = "verifier/tests.rs"]
 mod tests;

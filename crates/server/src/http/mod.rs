@@ -1,0 +1,61 @@
+//! HTTP: endpoints and the rules that all of them share.
+//!
+//!     request ─► cors ─► time and number limits ─► Client, Principal, JsonBody ─► calls ─► runtime
+//!                                                       └── HttpError (crate::errors)
+//!
+//! `calls` runs functions, `health` says what runs here, `dev_auth` gives tokens in development. Time
+//! and randomness come from `Service`, tokens are verified in `crate::auth`.
+
+mod calls;
+mod cors;
+pub mod credentials;
+mod dev_auth;
+mod formats;
+mod health;
+mod limits;
+pub mod request;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::middleware;
+
+use crate::auth::Principal;
+use crate::auth::dev_issuer::DevIssuer;
+use crate::errors::HttpError;
+use crate::service::Service;
+
+pub use limits::{REQUEST_TIMEOUT, REQUESTS_MAX};
+
+/// All endpoints of the cloud origin that need no socket. With an issuer also the one that gives
+/// tokens to anyone near: only for development.
+pub fn router(service: Service, dev_issuer: Option<Arc<DevIssuer>>) -> Router {
+    let dev = match dev_issuer {
+        Some(issuer) => dev_auth::routes(service.clone(), issuer),
+        None => Router::new(),
+    };
+    calls::routes()
+        .merge(health::routes())
+        .with_state(service)
+        .merge(dev)
+        .layer(middleware::from_fn_with_state(limits::permits(), limits::limit))
+        .layer(cors::layer())
+}
+
+/// The principal behind a request. Refuses as `credentials::credential` and
+/// `Authenticator::authenticate` do.
+impl FromRequestParts<Service> for Principal {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Service,
+    ) -> Result<Principal, HttpError> {
+        let credential = credentials::credential(&parts.headers, &parts.uri)?;
+        Ok(service.authenticator.authenticate(&credential, service.now()).await?)
+    }
+}
