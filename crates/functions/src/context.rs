@@ -138,6 +138,17 @@ impl Auth<'_> {
     }
 }
 
+/// Writes a formatted log line: `log!(ctx, "{n} left")`, or with a level `log!(ctx, Warn, "late")`.
+#[macro_export]
+macro_rules! log {
+    ($ctx:expr, $level:ident, $($text:tt)+) => {
+        $ctx.log_at($crate::LogLevel::$level, ::std::format!($($text)+))
+    };
+    ($ctx:expr, $($text:tt)+) => {
+        $ctx.log(::std::format!($($text)+))
+    };
+}
+
 fn run_nested(frame: &Frame<'_>, path: &str, args: Object, kind: FunctionKind) -> Result<Value> {
     if frame.depth + 1 >= CALL_DEPTH_MAX {
         return Err(Error::coded(

@@ -14,7 +14,7 @@ use value::{DocumentId, FieldPath, FunctionPath, Object, Timestamp, Value, json,
 
 use crate::door::Parent;
 use crate::error::{Error, Result};
-use crate::jobs::{AfterStep, JobCall, JobHost, JobOutcome, Step, backoff, record};
+use crate::jobs::{AfterStep, JobCall, JobHost, JobOutcome, Step, record, wait_after_error};
 use crate::log::LogLine;
 use crate::registry::FunctionKind;
 use crate::schedule::Schedule;
@@ -28,8 +28,6 @@ pub const CRON_LOG_BYTES_MAX: usize = 1000;
 const IDENTIFIER_BYTES_MAX: usize = 1024;
 /// A run this near keeps its time when the schedule changes.
 const NEAR_RUN: Duration = Duration::from_secs(30);
-/// Longest wait between two attempts after errors of the system.
-const BACKOFF_MAX: Duration = Duration::from_secs(15);
 
 /// A cron as it is declared.
 #[derive(Clone, Debug, PartialEq)]
@@ -162,15 +160,18 @@ fn delete_cron(tx: &mut Transaction, id: DocumentId, identifier: &str) -> Result
     Ok(tx.delete(id)?)
 }
 
-/// Runs one due cron to its end; `id` is its row in `_cron_next_run`.
+/// Runs one due cron to its end; `id` is its row in `_cron_next_run`. Errors: a broken row.
 pub async fn run_cron(host: Arc<dyn JobHost>, id: DocumentId) -> Result<()> {
     let mut errors = 0;
-    // An error of the system is no result: the same occurrence runs again, in place.
-    while !attempt(&*host, id).await? {
-        host.sleep(backoff(errors, host.random()).min(BACKOFF_MAX)).await;
+    loop {
+        // An error of the system is no result: the same occurrence runs again, in place.
+        match attempt(&*host, id).await {
+            Ok(true) => return Ok(()),
+            Err(error) if error.is_deterministic() => return Err(error),
+            Ok(false) | Err(_) => wait_after_error(&*host, errors).await,
+        }
         errors += 1;
     }
-    Ok(())
 }
 
 /// Ends the crons that the process before this one was running: their actions are not repeated.
@@ -447,5 +448,5 @@ fn field(name: &str) -> FieldPath {
 }
 
 fn broken() -> Error {
-    Error::system("InternalServerError", "a row about crons is broken")
+    Error::coded("InternalServerError", "a row about crons is broken")
 }

@@ -1,10 +1,11 @@
 //! What is due next, in memory: an ordered set fed by commits.
 //!
-//! Reads the keys of one index whose first field is a time, so it holds exactly what is in the
-//! index. Asking what is due costs no transaction. A row that ran and is handed out again by a late
-//! commit does no harm: whoever runs it looks at the row first.
+//! Reads the keys of one index whose first field is a time, so it holds what is in the index.
+//! Asking what is due costs no transaction. Commits may arrive while the rows are loaded, or after
+//! a row was run: it may then be handed out once too often, never for ever. That does no harm, for
+//! whoever runs it looks at the row first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::{IndexId, LogEntry, Transaction, WriteKind, system};
 use value::{DocumentId, Interval, Timestamp, Value, key};
@@ -23,7 +24,8 @@ pub struct DueQueue {
     position: usize,
     parallel: usize,
     waiting: BTreeSet<(Timestamp, DocumentId)>,
-    running: BTreeSet<DocumentId>,
+    /// With the time at which each was due.
+    running: BTreeMap<DocumentId, Timestamp>,
 }
 
 impl DueQueue {
@@ -44,7 +46,7 @@ impl DueQueue {
             position: position.expect("the index is declared with its table"),
             parallel,
             waiting: BTreeSet::new(),
-            running: BTreeSet::new(),
+            running: BTreeMap::new(),
         }
     }
 
@@ -77,15 +79,21 @@ impl DueQueue {
     /// Rows that are due at `now` and have a place, oldest first. Each stays out until `done`.
     pub fn take(&mut self, now: Timestamp) -> Vec<DocumentId> {
         let free = self.parallel.saturating_sub(self.running.len());
-        let due = self.waiting.iter().take_while(|(ts, _)| *ts <= now).map(|(_, id)| *id);
-        let taken: Vec<_> = due.filter(|id| !self.running.contains(id)).take(free).collect();
-        self.running.extend(&taken);
-        taken
+        let due = self.waiting.iter().take_while(|(ts, _)| *ts <= now).copied();
+        let due = due.filter(|(_, id)| !self.running.contains_key(id));
+        let taken: Vec<_> = due.take(free).collect();
+        for (ts, id) in &taken {
+            self.waiting.remove(&(*ts, *id));
+            self.running.insert(*id, *ts);
+        }
+        taken.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// A row that was taken is through, whatever came of it.
+    /// A row that was taken is through, whatever came of it: only a new time brings it back.
     pub fn done(&mut self, id: DocumentId) {
-        self.running.remove(&id);
+        if let Some(ts) = self.running.remove(&id) {
+            self.waiting.remove(&(ts, id));
+        }
     }
 
     /// When to look again: None when nothing waits or no place is free.
@@ -93,7 +101,7 @@ impl DueQueue {
         if self.running.len() >= self.parallel {
             return None;
         }
-        self.waiting.iter().find(|(_, id)| !self.running.contains(id)).map(|(ts, _)| *ts)
+        self.waiting.iter().find(|(_, id)| !self.running.contains_key(id)).map(|(ts, _)| *ts)
     }
 }
 

@@ -87,23 +87,40 @@ pub struct JobOutcome {
     pub elapsed: Duration,
 }
 
-/// Runs one due job to its end; a job that is no longer pending is left alone.
+/// Longest wait for a store that fails, before it is asked again.
+const STORE_WAIT_MAX: Duration = Duration::from_secs(15);
+
+/// Runs one due job to its end, however long the store fails; a job that is no longer pending is
+/// left alone. Errors: a row that is broken.
 pub async fn run_job(host: Arc<dyn JobHost>, id: DocumentId) -> Result<()> {
+    let mut errors = 0;
+    loop {
+        match attempt(&*host, id).await {
+            Err(error) if !error.is_deterministic() => {
+                wait_after_error(&*host, errors).await;
+                errors += 1;
+            }
+            settled => return settled,
+        }
+    }
+}
+
+async fn attempt(host: &dyn JobHost, id: DocumentId) -> Result<()> {
     let Some(job) = Job::load(&mut host.begin(), id)? else { return Ok(()) };
     if job.state != JobState::Pending || job.next.is_none_or(|next| next > host.now()) {
         return Ok(());
     }
     let kind = host.registry().get(&job.path).map(|function| function.kind());
     match kind {
-        Some(FunctionKind::Mutation) => run_mutation(&*host, id, job).await,
-        Some(FunctionKind::Action) => run_action(&*host, id, job).await,
+        Some(FunctionKind::Mutation) => run_mutation(host, id, job).await,
+        Some(FunctionKind::Action) => run_action(host, id, job).await,
         Some(FunctionKind::Query) => {
             let text = format!("Unsupported function type: {} is a query", job.path);
-            finish(&*host, id, JobState::Pending, JobState::Failed { error: text }).await
+            finish(host, id, JobState::Pending, JobState::Failed { error: text }).await
         }
         None => {
             let text = format!("Could not find function for '{}'.", job.path);
-            finish(&*host, id, JobState::Pending, JobState::Failed { error: text }).await
+            finish(host, id, JobState::Pending, JobState::Failed { error: text }).await
         }
     }
 }
@@ -227,11 +244,16 @@ pub(crate) async fn record(host: &dyn JobHost, step: Step) -> Result<()> {
             Ok(_) => return Ok(()),
             Err(error) if error.is_deterministic() => return Err(error),
             Err(_) => {
-                host.sleep(backoff(errors, host.random()).min(Duration::from_secs(15))).await;
+                wait_after_error(host, errors).await;
                 errors += 1;
             }
         }
     }
+}
+
+/// Waits longer with each error, but never long.
+pub(crate) async fn wait_after_error(host: &dyn JobHost, errors: u32) {
+    host.sleep(backoff(errors, host.random()).min(STORE_WAIT_MAX)).await;
 }
 
 /// Half to all of the doubled wait.

@@ -246,7 +246,7 @@ impl Job {
 
     fn read(row: &Object) -> Result<Job> {
         Job::try_read(row).ok_or_else(|| {
-            Error::system("InternalServerError", "a row of _scheduled_jobs is broken")
+            Error::coded("InternalServerError", "a row of _scheduled_jobs is broken")
         })
     }
 

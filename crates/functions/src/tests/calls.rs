@@ -108,7 +108,8 @@ fn nested_mutations_roll_back_and_their_caller_goes_on() {
         })
         .query("m:missing", |ctx: &QueryCtx, (): ()| ctx.run_query("m:nothing", object! {}))
         .query("m:deep", |ctx: &QueryCtx, args: Depth| {
-            ctx.log(format!("depth {}", args.n));
+            crate::log!(ctx, "depth {}", args.n);
+            crate::log!(ctx, Debug, "{}", args.n);
             ctx.run_query("m:deep", object! { "n" => args.n + 1.0 })
         });
     let world = World::new(app);
@@ -135,10 +136,11 @@ fn nested_mutations_roll_back_and_their_caller_goes_on() {
     let text = end.result.unwrap_err();
     assert_eq!(text.message().matches("Uncaught Error: ").count(), 8);
     assert!(text.message().contains("call depth limit exceeded. Limit: 8"), "{text}");
-    assert_eq!(end.log_lines.len(), 8);
+    assert_eq!(end.log_lines.len(), 16);
     assert_eq!(end.log_lines[0].function, None);
-    assert_eq!(end.log_lines[7].function.as_deref(), Some("m:deep"));
-    assert_eq!(end.log_lines[7].to_text(), "[LOG] depth 7");
+    assert_eq!(end.log_lines[14].function.as_deref(), Some("m:deep"));
+    assert_eq!(end.log_lines[14].to_text(), "[LOG] depth 7");
+    assert_eq!(end.log_lines[15].to_text(), "[DEBUG] 7");
 }
 
 #[test]

@@ -268,3 +268,53 @@ fn a_page_of_a_table_that_appears_later() {
     let again = world.run_with("m:unknown", options(5.0, None), start).result.unwrap();
     assert_eq!(again.as_object().unwrap().get("page").unwrap().as_array().unwrap().len(), 1);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(48))]
+
+    /// Rows that were there all the time come exactly once and in order, whatever happens beside.
+    #[test]
+    fn a_walk_sees_what_stays(
+        stay in proptest::collection::btree_set(0_u32..40, 0..12),
+        changes in proptest::collection::vec((0_u32..40, proptest::bool::ANY), 0..12),
+        items in 1_u32..5,
+        descending in proptest::bool::ANY,
+    ) {
+        let world = world(0);
+        for n in &stay {
+            world.ok("m:send", message("a", f64::from(*n)));
+        }
+        let (mut cursor, mut seen, mut extra) = (None, Vec::new(), Vec::new());
+        let mut changes = changes.into_iter();
+        loop {
+            let mut args = with("a", options(f64::from(items), cursor.as_deref()));
+            args.insert("descending", descending);
+            let page = read(world.ok("m:page", args));
+            seen.extend(page.numbers);
+            if page.done {
+                break;
+            }
+            cursor = Some(page.cursor);
+            match changes.next() {
+                // Halves never meet the rows that stay.
+                Some((n, true)) => {
+                    extra.push(world.ok("m:send", message("a", f64::from(n) + 0.5)));
+                }
+                Some((_, false)) => {
+                    if let Some(id) = extra.pop() {
+                        world.ok("m:delete", object! { "id" => id });
+                    }
+                }
+                None => {}
+            }
+        }
+        let mut expected: Vec<f64> = stay.into_iter().map(f64::from).collect();
+        if descending {
+            expected.reverse();
+        }
+        let whole: Vec<f64> = seen.iter().copied().filter(|n| n.fract() == 0.0).collect();
+        proptest::prop_assert_eq!(whole, expected);
+        let sorted = seen.is_sorted_by(|a, b| if descending { a >= b } else { a <= b });
+        proptest::prop_assert!(sorted, "{seen:?}");
+    }
+}

@@ -107,3 +107,22 @@ fn days_at_the_edge_of_a_month() {
     check("0 0 L-30 * *", "2024-06-02T00:00Z", "2024-07-01T00:00Z");
     check("59 23 31 12 *", "2024-06-01T00:00Z", "2024-12-31T23:59Z");
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_an_expression_or_an_error(text in r"[0-9*,/\-#LWA-Za-z \t]{0,24}") {
+        if let Ok(parsed) = CronExpression::parse(&text) {
+            let next = parsed.next_minute(28_414_687).unwrap();
+            proptest::prop_assert!(next >= 28_414_687);
+            proptest::prop_assert_eq!(parsed.next_minute(next), Some(next));
+        }
+    }
+
+    #[test]
+    fn five_plausible_fields(fields in proptest::collection::vec(r"(\*|[0-9]{1,2}(-[0-9]{1,2})?)(/[1-9])?", 5)) {
+        if let Ok(parsed) = CronExpression::parse(&fields.join(" ")) {
+            let first = parsed.next_minute(0).unwrap();
+            proptest::prop_assert_eq!(parsed.next_minute(first), Some(first));
+        }
+    }
+}
