@@ -197,6 +197,8 @@ mod tests {
         assert_ne!(digest("1", Some("boom"), None), digest("1", Some("bang"), None));
         assert_ne!(digest("1", Some("boom"), None), digest("1", Some("boom"), Some("null")));
         assert_ne!(digest("1", Some(""), None), digest("1", None, None));
-        assert_ne!(digest("1", None, Some("1.0")), QueryResult::success("1.0", &[], None).digest());
+        let value = QueryResult::success("1.0", &[], None).digest();
+        assert_ne!(digest("1", None, Some("1.0")), value);
+        assert_ne!(digest("1", Some("1.0"), None), value);
     }
 }

@@ -118,15 +118,16 @@ fn answers_that_were_written_do_not_count() {
     let mut session = session();
     let value = format!("\"{}\"", "x".repeat(10 << 20));
     for request in 0..20 {
+        // From the second round on, behind a transition that is still being written.
         frame(&mut session, &call("Mutation", request));
         let out = session.handle(0, done(request as u32, &value));
-        assert!(matches!(out[..], [Output::Send(_)]));
+        assert!(matches!(out[..], [Output::Send(_)]), "{request}");
+        session.handle(0, Input::Drained);
         let out = session.flush(0);
         assert!(matches!(out[..], [Output::Refresh { .. }]));
         let ts = Timestamp(10);
         let out = session.handle(0, Input::Refreshed { ts, results: vec![] });
         assert!(matches!(out[..], [Output::Send(Outgoing::Transition(_))]));
-        session.handle(0, Input::Drained);
     }
 }
 
@@ -193,12 +194,16 @@ fn a_refresh_below_what_was_asked_ends_the_connection() {
 fn answers_without_a_question_are_ignored() {
     let mut session = session();
     assert_eq!(session.handle(0, done(3, "null")), []);
+    frame(&mut session, &call("Mutation", 0));
+    assert_eq!(session.handle(0, done(3, "null")), [], "another one runs");
+    assert_eq!(session.handle(0, done(0, "null")).len(), 1);
+    assert_eq!(session.handle(0, done(0, "null")), [], "answered already");
     let identity = Verified::Accepted { identity: (), expires_at_ms: None };
     assert_eq!(session.handle(0, Input::Verified(identity)), []);
     assert_eq!(session.handle(0, Input::Drained), []);
     let refreshed = Input::Refreshed { ts: Timestamp(8), results: vec![] };
     assert_eq!(session.handle(0, refreshed), []);
-    assert_eq!(session.flush(0), []);
+    assert_eq!(session.flush(0), [Output::Refresh { at_least: Timestamp(5) }], "of the answer");
 }
 
 #[test]

@@ -468,6 +468,7 @@ impl Model {
             }
         }
         assert_eq!(self.unanswered, BTreeSet::new());
+        assert!(self.session.unanswered.is_empty(), "nothing is kept of answered requests");
         let held: usize = self.live.iter().map(|id| add(*id).len()).sum();
         assert_eq!(self.session.held_bytes, held, "only queries are held");
         assert!(!self.unfollowed, "a transition follows every answer");
