@@ -21,7 +21,7 @@ use crate::log::LogLevel;
 use crate::registry::{FunctionDef, FunctionKind};
 use crate::scheduler::Scheduler;
 
-pub use action::{ActionCtx, ActionScheduler};
+pub use action::{ActionAuth, ActionCtx, ActionScheduler};
 
 /// The context of a query.
 pub struct QueryCtx<'a> {

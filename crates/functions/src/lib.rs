@@ -25,6 +25,7 @@ mod door;
 mod due;
 mod durability;
 mod error;
+mod host;
 mod identity;
 pub mod instance;
 mod invoke;
@@ -50,7 +51,7 @@ mod tests;
 
 pub use app::{App, AppError, Application};
 pub use call::{CALL_DEPTH_MAX, End, IDENTITY_WITHHELD, Observed, Start, run};
-pub use context::{ActionCtx, ActionScheduler, Auth, MutationCtx, QueryCtx};
+pub use context::{ActionAuth, ActionCtx, ActionScheduler, Auth, MutationCtx, QueryCtx};
 pub use database::{DatabaseReader, DatabaseWriter, SystemReader};
 pub use derive::Shape;
 pub use document::{AnyDocument, Doc, FromDocument, Id, Reference};
@@ -73,7 +74,7 @@ pub use query::{Filter, Operand, Query, Range, Rows};
 pub use registry::{
     ActionBody, Body, FunctionDef, FunctionKind, MutationBody, QueryBody, Registry, Visibility,
 };
-pub use runner::{ATTEMPTS_MAX, SESSION_RECORDS_MAX};
+pub use runner::{ATTEMPTS_MAX, SESSION_RECORDS_KEPT, SESSION_RECORDS_MAX};
 pub use runtime::{
     CallEnd, Caller, ClientCall, CommitHook, Done, RequestKey, Runtime, RuntimeParts, RuntimeStats,
 };

@@ -88,11 +88,15 @@ impl<'a> Scheduler<'a> {
         args: Object,
     ) -> Result<Id<ScheduledFunction>> {
         let at = run_time_after(self.frame.call.start().now, delay);
-        self.run_at(at, path, args)
+        self.schedule(at, path, args)
     }
 
-    /// Runs a function at a time; at once if that has passed.
-    pub fn run_at(&self, at: Timestamp, path: &str, args: Object) -> Result<Id<ScheduledFunction>> {
+    /// Runs a function at a time in milliseconds since the epoch; at once if that has passed.
+    pub fn run_at(&self, at_ms: f64, path: &str, args: Object) -> Result<Id<ScheduledFunction>> {
+        self.schedule(run_time_at(at_ms)?, path, args)
+    }
+
+    fn schedule(&self, at: Timestamp, path: &str, args: Object) -> Result<Id<ScheduledFunction>> {
         let start = self.frame.call.start();
         let path = FunctionPath::new(path)
             .map_err(|error| Error::coded("InvalidScheduledFunction", error.to_string()))?;
@@ -121,6 +125,17 @@ impl<'a> Scheduler<'a> {
 pub(crate) fn run_time_after(now: Timestamp, delay: Duration) -> Timestamp {
     let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
     Timestamp(now.0.saturating_add(nanos))
+}
+
+/// The time that functions write as milliseconds. Errors: not a time after 1970.
+pub(crate) fn run_time_at(ms: f64) -> Result<Timestamp> {
+    if !(0.0..1e15).contains(&ms) {
+        let text = format!("{ms} is not a time in milliseconds");
+        return Err(Error::coded("InvalidScheduledFunctionDelay", text));
+    }
+    // In two parts: nanoseconds of today do not fit the 53 bits of a float.
+    let nanos = (ms.fract() * 1e6) as u64;
+    Ok(Timestamp((ms.trunc() as u64).saturating_mul(1_000_000).saturating_add(nanos)))
 }
 
 /// What is to be scheduled.

@@ -12,7 +12,7 @@ use crate::door::{Door, DoorCall, Parent};
 use crate::error::{Error, Result};
 use crate::identity::UserIdentity;
 use crate::log::{LogLevel, LogLine, LogLines};
-use crate::scheduler::{ScheduledFunction, run_time_after};
+use crate::scheduler::{ScheduledFunction, run_time_after, run_time_at};
 
 /// Deepest nesting of actions in actions. Ours: it bounds what one call can keep alive.
 const ACTION_DEPTH_MAX: usize = 64;
@@ -30,6 +30,19 @@ struct Shared {
     log: Mutex<LogLines>,
 }
 
+/// Who calls an action.
+#[derive(Clone)]
+pub struct ActionAuth {
+    identity: Option<Arc<UserIdentity>>,
+}
+
+impl ActionAuth {
+    /// The signed-in user; None: nobody. Never fails: it is as in the other contexts.
+    pub fn get_user_identity(&self) -> Result<Option<Arc<UserIdentity>>> {
+        Ok(self.identity.clone())
+    }
+}
+
 /// Functions to run later.
 #[derive(Clone)]
 pub struct ActionScheduler {
@@ -43,9 +56,9 @@ impl ActionCtx {
         ActionCtx { shared: Arc::new(shared) }
     }
 
-    /// The signed-in user; None: nobody.
-    pub fn get_user_identity(&self) -> Option<Arc<UserIdentity>> {
-        self.shared.identity.clone()
+    /// Who calls.
+    pub fn auth(&self) -> ActionAuth {
+        ActionAuth { identity: self.shared.identity.clone() }
     }
 
     /// Milliseconds since the epoch, now.
@@ -143,11 +156,20 @@ impl ActionScheduler {
         args: Object,
     ) -> Result<Id<ScheduledFunction>> {
         let at = run_time_after(self.ctx.shared.door.now(), delay);
-        self.run_at(at, path, args).await
+        self.schedule(at, path, args).await
     }
 
-    /// Runs a function at a time.
+    /// Runs a function at a time in milliseconds since the epoch.
     pub async fn run_at(
+        &self,
+        at_ms: f64,
+        path: &str,
+        args: Object,
+    ) -> Result<Id<ScheduledFunction>> {
+        self.schedule(run_time_at(at_ms)?, path, args).await
+    }
+
+    async fn schedule(
         &self,
         at: Timestamp,
         path: &str,

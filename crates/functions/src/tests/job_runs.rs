@@ -31,6 +31,9 @@ fn app() -> App {
             let delay = Duration::from_millis(args.ms as u64);
             ctx.scheduler().run_after(delay, &args.path, message("a", args.n))
         })
+        .mutation("m:at", |ctx: &MutationCtx, args: Later| {
+            ctx.scheduler().run_at(args.ms, &args.path, message("a", args.n))
+        })
         .mutation("m:cancel", |ctx: &MutationCtx, args: ById| ctx.scheduler().cancel(&args.id))
         .internal_mutation("m:send", |ctx: &MutationCtx, args: Message| {
             assert!(ctx.auth().get_user_identity()?.is_none());
@@ -257,6 +260,21 @@ fn limits_of_scheduling() {
         })
     });
     assert_eq!(many.unwrap().code(), Some("TooManyFunctionsScheduled"));
+}
+
+#[test]
+fn times_are_milliseconds() {
+    let world = World::new(app());
+    let at = |ms: f64| world.run("m:at", later("m:send", ms, 1.0)).result;
+    let id = at(1_704_881_249_999.25).unwrap();
+    let job = world.ok("m:job", object! { "id" => id.clone() });
+    let scheduled = job.as_object().unwrap().get("scheduledTime").cloned();
+    assert_eq!(scheduled, Some(Value::from(1_704_881_249_999.25)), "kept as it was asked for");
+    let next = world.step(|tx| Job::load(tx, id_of(&id)).unwrap().unwrap().next);
+    assert_eq!(next, Some(world.clock_now()), "and due at once");
+    for bad in [f64::NAN, f64::INFINITY, -1.0, 1e16, 0.0] {
+        assert_eq!(at(bad).unwrap_err().code(), Some("InvalidScheduledFunctionDelay"), "{bad}");
+    }
 }
 
 #[test]
