@@ -4,19 +4,20 @@
 CARGO_TARGET_DIR ?= target
 override CARGO_TARGET_DIR := $(abspath $(CARGO_TARGET_DIR))
 export CARGO_TARGET_DIR
+RELEASE := $(CARGO_TARGET_DIR)/release
 DATA ?= ./concave-data
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 CLIENTS := tests/clients/npm
 
 .DEFAULT_GOAL := help
-.PHONY: help run test rust-tests client-tests fmt lint deny
+.PHONY: help run test rust-tests client-tests fmt lint sim bench deny
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 
 run: ## build and serve the chat application on http://127.0.0.1:3210, data in ./concave-data
 	cargo build --release --locked --bin concave
-	$(CARGO_TARGET_DIR)/release/concave serve --app presence --data $(DATA) --dev-auth
+	$(RELEASE)/concave serve --app presence --data $(DATA) --dev-auth
 
 test: lint rust-tests client-tests ## everything that must pass
 
@@ -40,6 +41,14 @@ fmt: ## format the Rust sources
 lint: ## formatting and lints, warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+sim: ## the seeded simulation; SEED=… repeats one run
+	$(if $(SEED),SEED=$(SEED)) cargo test --locked -p tests --test sim -- --nocapture
+
+bench: ## the workloads of docs/benchmarks.md, in a release build
+	cargo build --release --locked -p benches -p concave
+	for workload in fanout untouched mutations; do $(RELEASE)/benches $$workload || exit 1; done
+	$(RELEASE)/benches start --program $(RELEASE)/concave
 
 deny: ## licenses, bans and sources of dependencies (needs cargo-deny)
 	cargo deny check licenses bans sources
