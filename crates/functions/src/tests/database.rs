@@ -55,6 +55,43 @@ fn documents_come_back_as_they_are_stored() {
 }
 
 #[test]
+fn every_type_of_value_survives_a_function() {
+    #[derive(Debug, Deserialize, serde::Serialize, Shape)]
+    #[table("things")]
+    struct Thing {
+        int: i64,
+        small: u8,
+        bytes: crate::Bytes,
+        any: Value,
+    }
+    let app = app()
+        .mutation("m:thing", |ctx: &MutationCtx, args: Thing| ctx.db().insert(args))
+        .query("m:things", |ctx: &QueryCtx, (): ()| ctx.db().query::<Thing>().collect())
+        .query("m:any", |ctx: &QueryCtx, (): ()| ctx.db().query_table("things").collect())
+        .query("m:fields", |ctx: &QueryCtx, (): ()| {
+            let things = ctx.db().query::<Thing>().collect()?;
+            Ok(things.into_iter().map(Doc::into_fields).collect::<Vec<_>>())
+        });
+    let world = World::new(app);
+    let any = object! {
+        "nan" => f64::NAN,
+        "zero" => -0.0,
+        "list" => vec![Value::Int64(1), Value::Float64(1.0), Value::Null, vec![1_u8].into()],
+    };
+    let thing = object! {
+        "int" => i64::MIN, "small" => 255.0, "bytes" => vec![0_u8, 255], "any" => any,
+    };
+    world.ok("m:thing", thing.clone());
+    for path in ["m:things", "m:any", "m:fields"] {
+        let things = world.ok(path, object! {});
+        let mut got = things.as_array().unwrap()[0].clone().into_object().unwrap();
+        got.remove("_id");
+        got.remove("_creationTime");
+        assert_eq!(got, thing, "{path}");
+    }
+}
+
+#[test]
 fn a_query_walks_an_index_within_bounds() {
     let app = app().query("m:walk", |ctx: &QueryCtx, (): ()| -> Result<Vec<Value>> {
         let db = ctx.db();
