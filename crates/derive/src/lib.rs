@@ -1,11 +1,13 @@
 //! `#[derive(Shape)]`: a validator from a Rust type, as serde sees that type.
 //!
-//!     struct            →  v.object({...})          serde's names; Option and default fields optional
-//!     newtype struct    →  the validator inside
-//!     unit-only enum    →  union of string literals
-//!     #[serde(tag)]     →  union of objects with a literal tag
-//!     #[serde(untagged)] → union of the members
-//!     #[table("t")]     →  also `impl Table`, so that `query::<T>()` and `Id<T>` know their table
+//! ```text
+//! struct              →  v.object({...})     serde's names; Option and default fields are optional
+//! newtype struct      →  the validator inside
+//! unit-only enum      →  union of string literals
+//! #[serde(tag)]       →  union of objects with a literal tag
+//! #[serde(untagged)]  →  union of the members
+//! #[table("t")]       →  also `impl Table`: `query::<T>()` and `Id<T>` know their table
+//! ```
 //!
 //! `attributes` reads serde's attributes, `rename` its naming rules, `expand` writes the code. The
 //! code names `::functions::shape::build` only, never the layout of a validator.

@@ -246,9 +246,10 @@ fn bounds(tx: &Transaction, options: &PaginationOptions, end: Option<Position>) 
     let maximum = |given: Option<f64>, name: &str, limit: usize| match given {
         None => Ok(limit),
         Some(n) if n >= 1.0 && n.fract() == 0.0 => Ok((n as usize).min(limit)),
-        Some(n) => {
-            Err(Error::coded("InvalidPaginationLimit", format!("{name} of {n} rows nothing")))
-        }
+        Some(n) => Err(Error::coded(
+            "InvalidPaginationLimit",
+            format!("{name} must be a whole number above 0, got {n}"),
+        )),
     };
     let limits = tx.limits();
     Ok(Bounds {

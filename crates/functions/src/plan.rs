@@ -115,11 +115,11 @@ impl QueryPlan {
         let Some((public, backing)) = backing else {
             return Err(system_table_error(&self.table));
         };
-        let built_in = self.index.as_ref().is_none_or(|name| {
-            *name == IndexName::by_id() || *name == IndexName::by_creation_time()
-        });
-        if !built_in {
-            let text = format!("Index {}.{:?} not found.", self.table, self.index);
+        if let Some(index) = &self.index
+            && *index != IndexName::by_id()
+            && *index != IndexName::by_creation_time()
+        {
+            let text = format!("Index {}.{index} not found.", self.table);
             return Err(Error::coded("IndexNotFoundError", text));
         }
         let name = TableName::new(backing.name).expect("names of system tables are well formed");

@@ -70,6 +70,16 @@ fn app() -> App {
         .query("m:jobs", |ctx: &QueryCtx, (): ()| -> Result<Vec<Doc<ScheduledFunction>>> {
             ctx.db().system().query::<ScheduledFunction>().collect()
         })
+        .query("m:byNextTs", |ctx: &QueryCtx, (): ()| {
+            let system = ctx.db().system();
+            let query = system.query::<ScheduledFunction>().with_index("by_next_ts", |q| q);
+            query.collect().map(|_| ())
+        })
+        .query("m:newest", |ctx: &QueryCtx, (): ()| {
+            let query = ctx.db().system().query::<ScheduledFunction>();
+            let waiting = query.filter(|q| q.eq(q.field("state.kind"), "pending"));
+            Ok(waiting.order(Order::Desc).first()?.map(|row| row.scheduled_time))
+        })
         .query("m:job", |ctx: &QueryCtx, args: ById| ctx.db().system().get(args.id))
 }
 
@@ -148,6 +158,9 @@ fn rows_as_users_see_them() {
     assert_eq!(job.get("state").unwrap().to_string(), r#"{kind: "pending"}"#);
     assert_eq!(job.get("completedTime"), None);
     assert_eq!(job.len(), 6);
+    assert_eq!(world.ok("m:newest", object! {}), Value::from(1_704_881_252_000.0));
+    let private = world.fails("m:byNextTs", object! {});
+    assert!(private.contains("Index _scheduled_functions.by_next_ts not found."), "{private}");
     world.ok("m:cancel", object! { "id" => id.clone() });
     let job = world.ok("m:job", object! { "id" => id });
     let job = job.as_object().unwrap();
