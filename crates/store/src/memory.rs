@@ -9,7 +9,7 @@ use value::{InternalId, Interval, Timestamp};
 use crate::types::{check_backfill, check_group};
 use crate::{
     AppendError, Collected, Commit, EntryWrite, IndexId, LogRow, Order, Page, Row, Store,
-    StoreError, TabletId,
+    StoreError, TIMESTAMP_MAX, TabletId,
 };
 
 /// A store in memory. Everything that a call of `collect` or of a drop can remove is removed at
@@ -151,6 +151,9 @@ impl Store for MemoryStore {
     }
 
     fn reserve(&self, up_to: Timestamp) -> Result<(), StoreError> {
+        if up_to.0 >= TIMESTAMP_MAX {
+            return Err(StoreError::Io(format!("timestamp {up_to} is out of range")));
+        }
         let mut state = self.state.write();
         state.reserved = state.reserved.max(up_to);
         Ok(())

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 use value::{InternalId, Interval, Timestamp};
 
 use super::errors::store_error;
-use crate::{IndexId, LogRow, Order, Page, Row, StoreError, TabletId};
+use crate::{IndexId, LogRow, Order, Page, Row, StoreError, TIMESTAMP_MAX, TabletId};
 
 /// Versions of one key that are stepped over before a seek pays.
 const SEEK_AFTER: usize = 8;
@@ -55,17 +55,14 @@ pub(super) fn log(
     limit: usize,
 ) -> Result<Vec<LogRow>, StoreError> {
     let one_more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    let rows = log_rows(connection, after, Timestamp(i64::MAX as u64), one_more)?;
-    let Some(cut) = (rows.len() > limit).then(|| rows[limit].ts) else {
-        return Ok(rows);
-    };
+    let mut rows = log_rows(connection, after, Timestamp(TIMESTAMP_MAX), one_more)?;
+    let Some(cut) = rows.get(limit).map(|row| row.ts) else { return Ok(rows) };
     let whole = rows.partition_point(|row| row.ts < cut);
-    if whole > 0 {
-        let mut rows = rows;
-        rows.truncate(whole);
-        return Ok(rows);
+    if whole == 0 {
+        return log_rows(connection, after, cut, i64::MAX);
     }
-    log_rows(connection, after, cut, i64::MAX)
+    rows.truncate(whole);
+    Ok(rows)
 }
 
 fn log_rows(

@@ -299,6 +299,8 @@ fn an_acknowledged_commit_that_is_gone_after_reopening_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     store.append(&[insert(5, 0..1, 10)]).unwrap();
+    // A promise is no commit.
+    store.reserve(Timestamp(9)).unwrap();
     let delete = "DELETE FROM documents";
     store.writer.lock().connection().unwrap().execute(delete, []).unwrap();
     let error = store.reopen().err().unwrap();

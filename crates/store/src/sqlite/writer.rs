@@ -97,10 +97,10 @@ impl Writer {
 
     /// Goes on with what was opened, if it has all that was acknowledged.
     pub(super) fn replace(&mut self, opened: Writer, known: Timestamp) -> Result<(), StoreError> {
-        let head = opened.head();
-        if head < known {
+        let found = opened.places.committed.max(opened.places.oldest);
+        if found < known {
             return Err(StoreError::Corrupt(format!(
-                "head is {head} after reopening, though {known} was written"
+                "the newest commit is {found} after reopening, though {known} was written"
             )));
         }
         *self = opened;
@@ -244,7 +244,7 @@ impl Writer {
 /// Remembers a place in the log.
 pub(super) fn set_mark(connection: &Connection, name: &str, ts: Timestamp) -> rusqlite::Result<()> {
     let sql = "INSERT INTO marks (name, ts) VALUES (?1, ?2)
-               ON CONFLICT (name) DO UPDATE SET ts = excluded.ts";
+               ON CONFLICT (name) DO UPDATE SET ts = excluded.ts WHERE ts <> excluded.ts";
     connection.prepare_cached(sql)?.execute(params![name, ts.0 as i64]).map(drop)
 }
 

@@ -281,7 +281,7 @@ impl<'a> World<'a> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, max_shrink_iters: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn memory_and_sqlite_agree(steps in proptest::collection::vec(step(), 1..40)) {
@@ -377,6 +377,13 @@ fn what_must_not_be_written_is_refused() {
         assert!(matches!(outcome, Err(AppendError::NotWritten(_))), "at {at}: {outcome:?}");
     }
     assert_eq!(store.log(Timestamp(8), 10).unwrap(), []);
+    // A row that exists stays.
+    let filed = EntryWrite { id: Some(id_of(0)), ..entry(IndexId(3), b"b") };
+    store.backfill(Timestamp(8), &[filed]).unwrap();
+    store.backfill(Timestamp(8), &[entry(IndexId(3), b"b")]).unwrap();
+    let all = Interval::all();
+    let page = store.scan(TabletId(1), IndexId(3), &all, Timestamp(8), Order::Desc, 2);
+    assert_eq!(page.unwrap().rows.len(), 1);
     // Inside the reserved block is fine.
     store.append(&[document(9, 1..2)]).unwrap();
     assert_eq!(store.head().unwrap(), Timestamp(20));
@@ -389,6 +396,7 @@ fn globals_and_the_reserved_head_stay() {
     assert_eq!(store.head().unwrap(), Timestamp(0));
     store.reserve(Timestamp(30)).unwrap();
     store.reserve(Timestamp(10)).unwrap();
+    assert!(matches!(store.reserve(Timestamp(u64::MAX)), Err(StoreError::Io(_))));
     store.set_global("a", b"1").unwrap();
     store.set_global("a", b"2").unwrap();
     store.set_global("oldest", b"").unwrap();
@@ -398,4 +406,8 @@ fn globals_and_the_reserved_head_stay() {
     assert_eq!(store.global("oldest").unwrap().as_deref(), Some(b"".as_slice()));
     assert_eq!(store.global("b").unwrap(), None);
     store.append(&[document(3, 0..1)]).unwrap();
+    let empty = Commit { ts: Timestamp(40), documents: vec![], entries: vec![] };
+    store.append(&[empty]).unwrap();
+    store.reopen().unwrap();
+    assert_eq!(store.head().unwrap(), Timestamp(40));
 }
