@@ -7,10 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::range::{self, RangeBound, RangeOp};
 use engine::{IndexId, LogEntry, Transaction, WriteKind, system};
-use value::{DocumentId, Interval, Timestamp, Value, key};
+use value::{DocumentId, Timestamp, Value, key};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Jobs that run at once.
 pub const JOBS_PARALLEL: usize = 8;
@@ -55,7 +56,11 @@ impl DueQueue {
         let table = tx.system_table(self.table);
         // The first index is by_id, the declared ones follow in order.
         let index = &table.indexes[self.position + 1];
-        let mut scan = tx.scan(index, Interval::all(), engine::Order::Asc);
+        // Rows without a time are done; there may be very many of them.
+        let timed = RangeBound::new(RangeOp::Gt, index.fields[0].clone(), None);
+        let interval = range::interval(&index.fields, &[timed])
+            .map_err(|error| Error::system("InternalServerError", error.message))?;
+        let mut scan = tx.scan(index, interval, engine::Order::Asc);
         while let Some(row) = tx.next(&mut scan)? {
             if let Some(due) = due_of(&row.key) {
                 self.waiting.insert(due);
