@@ -1,0 +1,58 @@
+//! What may go wrong in a run, drawn once for each seed: a run with all faults hides some of them.
+
+use engine::Options;
+
+use crate::workload::Rng;
+
+/// What may happen in one run, in steps out of a thousand, and how large things are.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    pub(crate) clients: u64,
+    pub(crate) rooms: u64,
+    pub(crate) steps: u64,
+    /// Connections break.
+    pub(crate) cuts: u64,
+    /// The store refuses or does not answer.
+    pub(crate) store: u64,
+    /// The process ends.
+    pub(crate) crashes: u64,
+    /// The clock jumps by seconds.
+    pub(crate) jumps: u64,
+    /// History is collected.
+    pub(crate) collects: u64,
+    /// Chance in a hundred that something else runs in the middle of a body or of a scan.
+    pub(crate) interleave: u64,
+    /// Bytes of the index cache.
+    pub(crate) cache_bytes: usize,
+    /// Seconds of history kept.
+    pub(crate) retention_s: u64,
+}
+
+impl Faults {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let mut sometimes = |most: u64| if rng.chance(50) { rng.below(most) + 1 } else { 0 };
+        let (cuts, store, crashes) = (sometimes(30), sometimes(20), sometimes(10));
+        let (jumps, collects, interleave) = (sometimes(20), sometimes(30), sometimes(60));
+        Self {
+            clients: rng.below(4) + 1,
+            rooms: rng.below(3) + 1,
+            steps: rng.below(400) + 200,
+            cuts,
+            store,
+            crashes,
+            jumps,
+            collects,
+            interleave,
+            cache_bytes: *rng.pick(&[0, 500, 4000, 1 << 20]),
+            retention_s: *rng.pick(&[120, 3600]),
+        }
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            cache_bytes: self.cache_bytes,
+            retention_ns: self.retention_s * 1_000_000_000,
+            ..Options::default()
+        }
+    }
+}

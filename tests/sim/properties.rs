@@ -1,0 +1,126 @@
+//! What must hold: at every message that a client reads, and at the end.
+
+use serde_json::Value as Json;
+use tests::client::{Client, Outcome, Seen, Who};
+use tests::world::{Fresh, Judge, World};
+use value::Timestamp;
+
+use crate::model::{Done, Model, plain};
+
+/// Reasons of closes that only a failing store explains.
+const STORE_REASONS: &[&str] = &["CommitterFullError", "InternalServerError", "OutOfRetention"];
+
+/// A query as a client showed it at a timestamp.
+struct Shown {
+    ts: Timestamp,
+    path: String,
+    args: Json,
+    who: Who,
+    outcome: Outcome,
+}
+
+/// What was seen, to be compared at the end.
+#[derive(Default)]
+pub(crate) struct Properties {
+    done: Vec<Done>,
+    failed: Vec<(String, Json, Outcome)>,
+    shown: Vec<Shown>,
+    judge: Option<(Timestamp, Judge)>,
+}
+
+impl Properties {
+    /// A client has read a message.
+    pub(crate) fn seen(&mut self, world: &World, client: &Client, seen: &Seen, faulty: bool) {
+        match seen {
+            Seen::Transition { ts, .. } => {
+                assert!(*ts <= world.on_disk(), "a transition shows what is not on disk");
+                self.shows(world, client, *ts);
+            }
+            Seen::Answer { call, who, outcome, ts, resent, shown, .. } => {
+                let (path, args) = call.as_ref().clone();
+                match (outcome, ts) {
+                    (Outcome::Value(result), Some(ts)) => {
+                        assert!(*ts <= world.on_disk(), "an answer of what is not on disk");
+                        let (ts, who, result) = (*ts, who.clone(), result.clone());
+                        let done = Done { ts, path, args, who, result };
+                        assert!(!shown || *resent || !done.wrote(), "shown before its answer");
+                        self.done.push(done);
+                    }
+                    (outcome, _) => {
+                        assert_eq!(path, "counters:fail", "only that one may fail: {outcome:?}");
+                        self.failed.push((path, args, outcome.clone()));
+                    }
+                }
+            }
+            Seen::Closed(code, reason) => {
+                let known = STORE_REASONS.iter().any(|known| reason.starts_with(known));
+                assert!(faulty && known, "{}: closed with {code:?} {reason:?}", client.name);
+            }
+            Seen::AnsweredAgain(_) | Seen::Ping => {}
+            Seen::AuthError(_) | Seen::FatalError(_) => panic!("{}: {seen:?}", client.name),
+        }
+    }
+
+    /// Everything a client shows is what a run from scratch gives at `ts`, under its identity.
+    pub(crate) fn shows(&mut self, world: &World, client: &Client, ts: Timestamp) {
+        let head = world.on_disk();
+        if self.judge.as_ref().is_none_or(|(made_at, _)| *made_at != head) {
+            self.judge = Some((head, world.judge()));
+        }
+        let Some((_, judge)) = &self.judge else { return };
+        let who = client.shown_to();
+        for (id, query) in &client.queries {
+            let Some(outcome) = &query.result else { continue };
+            let caller = who.caller();
+            let journal = query.journal.as_deref();
+            let fresh = judge.run(ts, &query.path, &query.args, &caller, journal);
+            let expected = match fresh {
+                Fresh::Value(value) => Outcome::Value(value),
+                Fresh::Failed(text, data) => Outcome::Failed(text, data),
+                Fresh::TooOld => continue,
+            };
+            assert_eq!(
+                *outcome, expected,
+                "{}: query {id}, {} {}, is not what a run at {ts} gives to {who:?}",
+                client.name, query.path, query.args
+            );
+            self.shown.push(Shown {
+                ts,
+                path: query.path.clone(),
+                args: query.args.clone(),
+                who: who.clone(),
+                outcome: outcome.clone(),
+            });
+        }
+    }
+
+    /// What was answered is what a serial replay in the order of timestamps gives, everything is there
+    /// once, and everything that was shown is the state of its timestamp.
+    pub(crate) fn replay(&mut self) {
+        self.done.sort_by_key(Done::order);
+        self.shown.sort_by_key(|shown| shown.ts);
+        let mut model = Model::default();
+        let mut done = self.done.iter().peekable();
+        for shown in &self.shown {
+            while let Some(next) = done.next_if(|done| done.ts <= shown.ts) {
+                model.apply(next);
+            }
+            if let Some(expected) = model.query(&shown.path, &shown.args, &shown.who) {
+                assert_eq!(
+                    plain(&shown.outcome), expected,
+                    "{} {} was shown at {}, the model differs", shown.path, shown.args, shown.ts
+                );
+            }
+        }
+        while let Some(next) = done.next() {
+            model.apply(next);
+        }
+        for (_, args, outcome) in &self.failed {
+            let Outcome::Failed(_, Some(data)) = outcome else { panic!("{outcome:?}") };
+            let value = data["value"].as_f64().expect("a number") as i64;
+            let name = args[0]["name"].as_str().expect("a name");
+            let had = model.had.get(name).is_some_and(|had| had.contains(&value));
+            assert!(value == 0 || had, "an error told {value} of {name}, which it never was");
+        }
+    }
+}
