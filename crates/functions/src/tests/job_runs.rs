@@ -4,7 +4,7 @@ use engine::system;
 use serde::Deserialize;
 use value::{DocumentId, Object, Timestamp, Value, object};
 
-use super::world::{Message, SCHEMA, World, block_on, message};
+use super::world::{Message, SCHEMA, START, World, block_on, message};
 use crate::jobs;
 use crate::scheduler::{self, Job};
 use crate::{
@@ -115,7 +115,7 @@ fn due_mutations_run_once_in_the_order_of_their_times() {
     }
     assert_eq!(world.drain(&mut jobs, &mut crons), 1);
     assert_eq!(sent(&world), [0.0]);
-    assert_eq!(jobs.next().map(|ts| ts.0 - world.clock_now().0), Some(100_000_000));
+    assert_eq!(jobs.next().map(|ts| ts.0 - START.0), Some(100_000_000));
     world.clock.advance_ms(250);
     assert_eq!(world.drain(&mut jobs, &mut crons), 2);
     world.clock.advance_ms(250);
@@ -355,6 +355,34 @@ fn a_row_that_ran_comes_back_once_at_most() {
     jobs.done(id);
     assert_eq!((jobs.take(world.clock_now()), jobs.next()), (vec![], None));
     assert_eq!(sent(&world).len(), 1);
+}
+
+#[test]
+fn a_burst_runs_exactly_once_over_crashes() {
+    let mut world = World::new(app());
+    for n in 0..60 {
+        world.ok("m:later", later("m:send", f64::from(59 - n), f64::from(n)));
+    }
+    world.clock.advance_ms(100);
+    for crash in 0..5 {
+        let mut jobs = DueQueue::jobs();
+        block_on(jobs::fail_interrupted(world.host())).unwrap();
+        jobs.load(&mut world.engine.begin(engine::Head::Durable)).unwrap();
+        let taken = jobs.take(world.clock_now());
+        assert_eq!(taken.len(), crate::JOBS_PARALLEL);
+        // Dies with some of them done, before anybody heard of it.
+        for id in taken.into_iter().skip(crash) {
+            block_on(jobs::run_job(world.host(), id)).unwrap();
+        }
+        world = world.restarted();
+    }
+    let (mut jobs, mut crons) = (DueQueue::jobs(), DueQueue::crons());
+    jobs.load(&mut world.engine.begin(engine::Head::Durable)).unwrap();
+    world.drain(&mut jobs, &mut crons);
+    let mut ran = sent(&world);
+    ran.sort_by(f64::total_cmp);
+    assert_eq!(ran, (0..60).map(f64::from).collect::<Vec<f64>>());
+    assert_eq!(states(&world), ["success"; 60]);
 }
 
 #[test]

@@ -49,9 +49,11 @@ pub(super) const SCHEMA: &str = r#"{"schemaValidation":true,"tables":[
   {"tableName":"rooms","indexes":[]}]}"#;
 
 pub(super) struct World {
+    store: Arc<MemoryStore>,
     pub(super) engine: Arc<Engine>,
     pub(super) clock: Arc<ManualClock>,
     pub(super) app: Application,
+    process: u64,
     seeds: AtomicU64,
     pub(super) identity: Mutex<IdentityAccess>,
 }
@@ -59,17 +61,31 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(app: App) -> Arc<World> {
         let clock = Arc::new(ManualClock::new(START));
-        let env = Env { clock: clock.clone(), random: Arc::new(SeededRandom::new(7)) };
-        let engine =
-            Engine::open(Arc::new(MemoryStore::new()), env, engine::Options::default()).unwrap();
-        let app = app.build().unwrap();
-        if let Some(schema) = &app.schema {
-            engine.apply_schema(schema.clone()).unwrap();
+        let world = World::open(app.build().unwrap(), Arc::default(), clock, 0);
+        if let Some(schema) = &world.app.schema {
+            world.engine.apply_schema(schema.clone()).unwrap();
         }
-        engine.flush();
-        engine.take_published();
+        world.engine.flush();
+        world.engine.take_published();
+        world
+    }
+
+    fn open(
+        app: Application,
+        store: Arc<MemoryStore>,
+        clock: Arc<ManualClock>,
+        process: u64,
+    ) -> Arc<World> {
+        // Another process draws other ids.
+        let env = Env { clock: clock.clone(), random: Arc::new(SeededRandom::new(process)) };
+        let engine = Engine::open(store.clone(), env, engine::Options::default()).unwrap();
         let identity = Mutex::new(IdentityAccess::anonymous());
-        Arc::new(World { engine, clock, app, seeds: AtomicU64::new(0), identity })
+        Arc::new(World { store, engine, clock, app, process, seeds: AtomicU64::new(0), identity })
+    }
+
+    /// The same database in another process, after this one died: only the store is left.
+    pub(super) fn restarted(&self) -> Arc<World> {
+        World::open(self.app.clone(), self.store.clone(), self.clock.clone(), self.process + 1)
     }
 
     pub(super) fn start(&self, parent: Parent) -> Start {
@@ -235,6 +251,8 @@ impl Host {
             log_lines: end.log_lines,
             elapsed: Duration::from_millis(3),
         };
+        // Creation times follow the clock: rows of one job are older than those of the next.
+        self.0.clock.advance_ns(1000);
         if outcome.result.is_ok() {
             (call.after)(&mut end.transaction, &outcome).unwrap();
             self.0.commit(&mut end.transaction);
