@@ -320,7 +320,7 @@ fn document(ts: u64, ids: std::ops::Range<u8>) -> Commit {
 }
 
 #[test]
-fn the_log_comes_in_whole_transactions() {
+fn the_log_comes_in_whole_transactions_and_scans_see_the_past() {
     let folder = tempfile::tempdir().unwrap();
     let store = pair(folder.path());
     store.append(&[document(1, 0..1), document(2, 1..4), document(5, 4..6)]).unwrap();
@@ -343,6 +343,18 @@ fn the_log_comes_in_whole_transactions() {
     check(4, 9, &[5, 5]);
     check(5, 9, &[]);
     check(u64::MAX, 9, &[]);
+    let mut update = document(7, 0..1);
+    update.documents[0].prev_ts = Some(Timestamp(1));
+    store.append(&[update]).unwrap();
+    for (at, expected) in [(0, None), (1, Some(1)), (6, Some(1)), (7, Some(7)), (8, Some(7))] {
+        let (tablet, all) = (TabletId(1), Interval::all());
+        let by_id = IndexId::by_id(tablet);
+        for order in [Order::Asc, Order::Desc] {
+            let page = store.scan(tablet, by_id, &all, Timestamp(at), order, 9).unwrap();
+            let first = page.rows.iter().find(|row| row.id == id_of(0));
+            assert_eq!(first.map(|row| row.ts.0), expected, "at {at}");
+        }
+    }
 }
 
 #[test]
