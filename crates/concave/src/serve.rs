@@ -108,8 +108,11 @@ async fn listen(options: &Serve, runtime: Arc<Runtime>) -> Result<()> {
         clients = %listener.local_addr()?, http_actions = %site.local_addr()?,
         data = %options.data.folder.display(), "serving"
     );
-    let clients = axum::serve(listener, server::router(service))
-        .with_graceful_shutdown(stopped(stopping.clone()));
+    let router = match dev_issuer(options)? {
+        Some(issuer) => server::dev_router(service, Arc::new(issuer)),
+        None => server::router(service),
+    };
+    let clients = axum::serve(listener, router).with_graceful_shutdown(stopped(stopping.clone()));
     let site = axum::serve(site, server::site_router()).with_graceful_shutdown(stopped(stopping));
     tokio::spawn(async move {
         if terminated().await.is_ok() {
@@ -139,6 +142,12 @@ async fn terminated() -> std::io::Result<()> {
     Ok(())
 }
 
+/// The development issuer, if it was asked for.
+fn dev_issuer(options: &Serve) -> Result<Option<DevIssuer>> {
+    let issuer = options.dev_auth.then(|| DevIssuer::open(&options.data.folder));
+    Ok(issuer.transpose()?)
+}
+
 /// Who may sign in: the configured providers, and the development issuer if asked for.
 fn authenticator(options: &Serve, runtime: &Runtime) -> Result<Authenticator> {
     let mut providers = match &options.auth_config {
@@ -154,8 +163,7 @@ fn authenticator(options: &Serve, runtime: &Runtime) -> Result<Authenticator> {
         }
         None => Vec::new(),
     };
-    if options.dev_auth {
-        let issuer = DevIssuer::open(&options.data.folder)?;
+    if let Some(issuer) = dev_issuer(options)? {
         let config = serde_json::json!({ "providers": [issuer.provider()] });
         providers.extend(parse_config(&config)?);
         if !options.interface.is_loopback() {
@@ -163,7 +171,11 @@ fn authenticator(options: &Serve, runtime: &Runtime) -> Result<Authenticator> {
         }
     }
     let origins = Origins::new(Arc::new(HttpFetch::new()));
-    let verifier = Verifier::new(providers, Arc::new(origins), VerifierOptions::default());
+    let verifier = Verifier::new(
+        providers,
+        Arc::new(origins),
+        VerifierOptions { redact: options.redact_errors },
+    );
     let instance = runtime.instance_name();
     Ok(Authenticator::new(runtime.secret().as_ref().clone(), instance, verifier))
 }

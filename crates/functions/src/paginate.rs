@@ -72,6 +72,17 @@ pub enum PageStatus {
 }
 
 impl<D> PaginationResult<D> {
+    /// The page of a list that the caller may not see: nothing, and nothing behind it.
+    pub fn empty() -> PaginationResult<D> {
+        PaginationResult {
+            page: Vec::new(),
+            is_done: true,
+            continue_cursor: String::new(),
+            split_cursor: None,
+            page_status: None,
+        }
+    }
+
     /// The same page of something else.
     pub fn map<E>(self, each: impl FnMut(D) -> E) -> PaginationResult<E> {
         PaginationResult {

@@ -53,7 +53,8 @@ impl Socket {
         woken: Arc<Notify>,
     ) {
         let mut stopping = self.service.stopping.clone();
-        let mut ping = tokio::time::interval(Duration::from_millis(PING_FRAME_EVERY_MS.unsigned_abs()));
+        let mut ping =
+            tokio::time::interval(Duration::from_millis(PING_FRAME_EVERY_MS.unsigned_abs()));
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !self.connection.is_closed() {
             let deadline = self.until_deadline();

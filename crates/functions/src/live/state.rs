@@ -283,7 +283,6 @@ impl State {
     }
 
     /// See [`super::LiveSession::poll`].
-    #[expect(clippy::type_complexity, reason = "what the session gets, and runs")]
     pub(crate) fn poll(
         &mut self,
         id: SessionId,
@@ -306,8 +305,11 @@ impl State {
         for entry in &shown {
             self.after_change(*entry, &mut runs);
         }
+        // Another entry is behind: when its run ends the session must look again, whatever it gives.
+        let is_ahead = |ts| shown.iter().any(|entry| self.is_ahead(*entry, ts));
+        let waiting = common.is_none_or(is_ahead);
         let Some(session) = self.sessions.get_mut(&id) else { return (Ok(None), runs) };
-        session.waiting = common.is_none();
+        session.waiting = waiting;
         let Some(ts) = common else {
             if floor > self.head {
                 self.waiting_for_head.push(id);
@@ -322,6 +324,14 @@ impl State {
         };
         let results = session.queries.iter().filter_map(result).collect();
         (Ok(Some(Covered { ts, results })), runs)
+    }
+
+    /// Whether an entry has a newer result than the one at `ts`, which shows something else.
+    fn is_ahead(&self, id: EntryId, ts: Timestamp) -> bool {
+        let Some(entry) = self.entries.get(&id) else { return false };
+        let shown = entry.at(ts).map(|valid| &valid.result);
+        let newest = entry.newest().map(|valid| &valid.result);
+        shown.zip(newest).is_some_and(|(shown, newest)| !Arc::ptr_eq(shown, newest))
     }
 
     /// The greatest timestamp at or above `floor` that all entries cover.

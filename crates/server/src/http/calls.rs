@@ -268,7 +268,7 @@ async fn function(
 impl Service {
     /// The newest timestamp at which everything that was answered can be seen.
     fn newest(&self) -> Timestamp {
-        self.runtime.engine().durable()
+        self.runtime.durable()
     }
 
     async fn call(

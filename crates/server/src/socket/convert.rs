@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use functions::{CallEnd, Caller, Error, LiveOutcome, LiveResult, LogLine, Runtime};
 use protocol::{
-    ActionOutcome, CallError, ErrorClass, MutationOutcome, QueryId, QueryResult, SystemError, Token,
-    Verified,
+    ActionOutcome, CallError, ErrorClass, MutationOutcome, QueryId, QueryResult, SystemError,
+    Token, Verified,
 };
 use value::json;
 
 use crate::auth::{self, Credential};
+use crate::errors::{INTERNAL_CODE, class_of};
 
 /// The result of a live query, encoded once for all sessions that show it.
 pub(crate) fn live(
@@ -39,10 +40,9 @@ pub(crate) fn mutation(end: CallEnd, call_id: &str, show_errors: bool) -> Mutati
         Ok(value) => {
             MutationOutcome::Success { value: json::to_string(&value), ts: end.ts, log_lines }
         }
-        Err(error) if error.is_deterministic() => MutationOutcome::Failure {
-            error: call_error(&error, call_id, show_errors),
-            log_lines,
-        },
+        Err(error) if error.is_deterministic() => {
+            MutationOutcome::Failure { error: call_error(&error, call_id, show_errors), log_lines }
+        }
         Err(error) => MutationOutcome::System(system(&error)),
     }
 }
@@ -61,17 +61,11 @@ pub(crate) fn action(end: CallEnd, call_id: &str, show_errors: bool) -> ActionOu
 
 /// An error that is not the function's: it ends the connection, and the client comes back.
 pub(crate) fn system(error: &Error) -> SystemError {
-    let code = error.code().unwrap_or("InternalServerError");
-    let class = match code {
-        "TooManyConcurrentRequests" | "CommitterFullError" | "OutOfRetention" => {
-            ErrorClass::Overloaded
-        }
-        "ServerShutdown" => ErrorClass::GoingAway,
-        _ => {
-            tracing::error!(%error, code, "a call failed inside the server");
-            ErrorClass::Internal
-        }
-    };
+    let code = error.code().unwrap_or(INTERNAL_CODE);
+    let class = class_of(code);
+    if class == ErrorClass::Internal {
+        tracing::error!(%error, code, "a call failed inside the server");
+    }
     SystemError::new(class, code, error.message().to_owned())
 }
 

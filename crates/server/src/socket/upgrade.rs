@@ -4,12 +4,13 @@ use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use protocol::ClientVersion;
 use protocol::limits::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX};
-use protocol::{ClientVersion, Support};
 
+use crate::errors::{HttpError, refuse_old_client};
 use crate::service::Service;
 
 /// The routes of the sync socket.
@@ -46,18 +47,18 @@ fn answer(
     let header = headers.get("convex-client").map(HeaderValue::to_str);
     let client = match header.transpose().map(|header| ClientVersion::resolve(header, version)) {
         Ok(Ok(client)) => client,
-        Ok(Err(error)) => return refuse("InvalidClientVersion", &error.to_string()),
+        Ok(Err(error)) => return refuse("InvalidClientVersion", error.to_string()),
         Err(_) => return refuse("InvalidClientVersion", "the Convex-Client header is not text"),
     };
-    if let Support::Unsupported(message) = client.support() {
-        return unsupported(&message);
+    if let Err(refusal) = refuse_old_client(&client) {
+        return *refusal;
     }
     match upgrade {
         Ok(upgrade) => upgrade
             .max_frame_size(FRAME_BYTES_MAX)
             .max_message_size(MESSAGE_BYTES_MAX)
             .on_upgrade(|socket| super::serve(socket, service, client)),
-        Err(rejection) => refuse(code_of(&rejection), &rejection.body_text()),
+        Err(rejection) => refuse(code_of(&rejection), rejection.body_text()),
     }
 }
 
@@ -74,21 +75,6 @@ fn code_of(rejection: &WebSocketUpgradeRejection) -> &'static str {
     }
 }
 
-fn refuse(code: &str, message: &str) -> Response {
-    let body = serde_json::json!({ "code": code, "message": message });
-    (StatusCode::BAD_REQUEST, axum::Json(body)).into_response()
-}
-
-fn unsupported(message: &str) -> Response {
-    let mut response = refuse("ClientVersionUnsupported", message);
-    let headers = response.headers_mut();
-    let name = HeaderName::from_static;
-    headers.insert(
-        name("x-convex-deprecation-state"),
-        HeaderValue::from_static("Unsupported"),
-    );
-    if let Ok(message) = HeaderValue::from_str(message) {
-        headers.insert(name("x-convex-deprecation-message"), message);
-    }
-    response
+fn refuse(code: &'static str, message: impl Into<String>) -> Response {
+    HttpError::bad_request(code, message).into_response()
 }

@@ -89,10 +89,9 @@ async fn write(
             }
             Item::Ping => sink.feed(Message::Ping(axum::body::Bytes::new())).await?,
             Item::Close(close) => {
-                let frame = close.code.map(|code| CloseFrame {
-                    code,
-                    reason: Utf8Bytes::from(close.reason),
-                });
+                let frame = close
+                    .code
+                    .map(|code| CloseFrame { code, reason: Utf8Bytes::from(close.reason) });
                 sink.send(Message::Close(frame)).await?;
                 return Ok(());
             }
