@@ -299,8 +299,8 @@ impl Call {
             };
             (around.after)(tx, &outcome)?;
         }
-        // Without effects there is nothing to repeat.
-        if tx.has_writes() { self.record(tx, end) } else { Ok(()) }
+        // Also without effects: sent again later, it might find something to do.
+        self.record(tx, end)
     }
 
     /// What the same request answered before, if it did.

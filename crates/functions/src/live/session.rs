@@ -47,7 +47,7 @@ pub(crate) struct SessionState {
     pub(crate) caller: Caller,
     pub(crate) queries: BTreeMap<u32, super::state::Subscription>,
     pub(crate) waker: Waker,
-    /// It asked and got nothing: wake it also when nothing changed.
+    /// It asked and got nothing, or not the newest: wake it also when nothing changed.
     pub(crate) waiting: bool,
     /// The last timestamp it was given; never step back.
     pub(crate) last: Timestamp,
