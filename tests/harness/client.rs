@@ -111,10 +111,12 @@ pub struct Request {
     /// Who asked, when it was last sent.
     pub who: Who,
     sent: bool,
+    /// Answered on an earlier connection, and not yet on this one.
+    awaits_another: bool,
     /// It was sent on an earlier connection already.
     resent: bool,
-    /// Answered, and not shown by a transition yet: when.
-    answered: Option<Timestamp>,
+    /// Answered, and not shown by a transition yet: when, and how.
+    answered: Option<(Timestamp, Outcome)>,
 }
 
 /// What a client has seen.
@@ -147,8 +149,19 @@ pub enum Seen {
         /// for what was sent before.
         shown: bool,
     },
-    /// Another answer of a request that was answered before.
-    AnsweredAgain(u32),
+    /// Another answer of a request that was answered before, and sent again.
+    AnsweredAgain {
+        /// Which.
+        request: u32,
+        /// The answer.
+        outcome: Outcome,
+        /// When it committed.
+        ts: Option<Timestamp>,
+        /// The answer before.
+        before: (Timestamp, Outcome),
+        /// What it was.
+        path: String,
+    },
     /// The identity was refused.
     AuthError(String),
     /// The client is told that it is at fault.
@@ -200,6 +213,8 @@ pub struct Client {
     query_set: u32,
     next_query: u32,
     next_request: u32,
+    /// Requests that a transition settled after they were sent again, and that will be answered again.
+    settled: BTreeMap<u32, Request>,
     unfollowed: bool,
 }
 
@@ -221,6 +236,7 @@ impl Client {
             query_set: 0,
             next_query: 0,
             next_request: 0,
+            settled: BTreeMap::new(),
             unfollowed: false,
         }
     }
@@ -241,6 +257,7 @@ impl Client {
         });
         (self.version, self.query_set, self.unfollowed) = ((0, 0, Timestamp(0)), 0, false);
         self.identities = vec![Who::Nobody];
+        self.settled.clear();
         let mut connect = json!({
             "type": "Connect", "sessionId": self.session, "connectionCount": self.connections,
             "lastCloseReason": self.last_close.take().unwrap_or_else(|| "InitialConnect".to_owned()),
@@ -303,6 +320,7 @@ impl Client {
             is_mutation,
             who: self.who.clone(),
             sent: false,
+            awaits_another: false,
             resent: false,
             answered: None,
         };
@@ -372,6 +390,7 @@ impl Client {
             "type": kind, "requestId": id, "udfPath": request.path, "args": request.args,
         });
         request.resent = request.sent;
+        request.awaits_another = request.answered.is_some();
         request.sent = true;
         request.who = who;
         self.send(frame);
@@ -410,7 +429,14 @@ impl Client {
         self.version = end;
         self.observed = self.observed.max(Some(end.2));
         self.unfollowed = false;
-        self.requests.retain(|_, request| request.answered.is_none_or(|ts| ts > end.2));
+        let is_settled = |request: &Request| {
+            request.answered.as_ref().is_some_and(|(ts, _)| *ts <= end.2)
+        };
+        for (id, request) in self.requests.extract_if(.., |_, request| is_settled(request)) {
+            if request.awaits_another {
+                self.settled.insert(id, request);
+            }
+        }
         let mut changes = Vec::new();
         for change in message["modifications"].as_array().expect("modifications") {
             let id = u32::try_from(change["queryId"].as_u64().expect("a query")).expect("small");
@@ -439,7 +465,9 @@ impl Client {
     fn answer(&mut self, message: &Json) -> Seen {
         let id = u32::try_from(message["requestId"].as_u64().expect("a request")).expect("small");
         self.unfollowed = true;
-        let request = self.requests.get_mut(&id).expect("an answer without a request");
+        let mut settled = self.settled.remove(&id);
+        let request = self.requests.get_mut(&id).or(settled.as_mut());
+        let request = request.expect("an answer without a request");
         let success = message["success"].as_bool().expect("a flag");
         let outcome = if success {
             Outcome::Value(message["result"].clone())
@@ -450,25 +478,25 @@ impl Client {
         let ts = ts.map(|ts| Timestamp::from_wire(ts).expect("a timestamp"));
         assert_eq!(ts.is_some(), success && request.is_mutation, "{}: {message}", self.name);
         self.observed = self.observed.max(ts);
-        let shown = ts.is_some_and(|ts| self.version.2 >= ts);
-        let again = request.answered.is_some();
-        if again && ts.is_some() {
-            assert_eq!(ts, request.answered, "{}: request {id} has two timestamps", self.name);
+        if let Some(before) = request.answered.clone() {
+            assert!(std::mem::take(&mut request.awaits_another), "{}: {id} twice", self.name);
+            let path = request.path.clone();
+            return Seen::AnsweredAgain { request: id, outcome, ts, before, path };
         }
         let seen = Seen::Answer {
             request: id,
             call: Box::new((request.path.clone(), request.args.clone())),
             who: request.who.clone(),
-            outcome,
+            outcome: outcome.clone(),
             ts,
             resent: request.resent,
-            shown,
+            shown: ts.is_some_and(|ts| self.version.2 >= ts),
         };
         match ts {
-            Some(ts) if self.version.2 < ts => request.answered = Some(ts),
+            Some(ts) if self.version.2 < ts => request.answered = Some((ts, outcome)),
             Some(_) | None => drop(self.requests.remove(&id)),
         }
-        if again { Seen::AnsweredAgain(id) } else { seen }
+        seen
     }
 }
 

@@ -11,6 +11,7 @@ use functions::{
 use store::{MemoryStore, Store};
 use value::{Timestamp, Value};
 
+use crate::app::without_pauses;
 use crate::faults::FaultStore;
 
 /// When the clock starts: 2024-01-10T10:07:30Z.
@@ -163,7 +164,8 @@ impl Judge {
         };
         let args = value::json::from_json(args.clone()).expect("arguments are values");
         let Value::Array(args) = args else { panic!("arguments are an array") };
-        match functions::run(&function, args, start, tx).result {
+        let end = without_pauses(|| functions::run(&function, args, start, tx));
+        match end.result {
             Ok(value) => Fresh::Value(value::json::to_json(&value)),
             Err(error) if error.is_deterministic() => Fresh::Failed(
                 error.message().to_owned(),

@@ -56,7 +56,11 @@ impl Properties {
                 let known = STORE_REASONS.iter().any(|known| reason.starts_with(known));
                 assert!(faulty && known, "{}: closed with {code:?} {reason:?}", client.name);
             }
-            Seen::AnsweredAgain(_) | Seen::Ping => {}
+            Seen::AnsweredAgain { outcome, ts, before: (before, first), path, .. } => {
+                let same = outcome == first && *ts == Some(*before);
+                assert!(same, "{path}: another answer, {outcome:?} {first:?}");
+            }
+            Seen::Ping => {}
             Seen::AuthError(_) | Seen::FatalError(_) => panic!("{}: {seen:?}", client.name),
         }
     }
@@ -79,6 +83,9 @@ impl Properties {
                 Fresh::Failed(text, data) => Outcome::Failed(text, data),
                 Fresh::TooOld => continue,
             };
+            if *outcome != expected {
+                explain(world, client, query, ts);
+            }
             assert_eq!(
                 *outcome, expected,
                 "{}: query {id}, {} {}, is not what a run at {ts} gives to {who:?}",
@@ -121,6 +128,23 @@ impl Properties {
             let name = args[0]["name"].as_str().expect("a name");
             let had = model.had.get(name).is_some_and(|had| had.contains(&value));
             assert!(value == 0 || had, "an error told {value} of {name}, which it never was");
+        }
+    }
+}
+
+/// Prints what the server knows of a query that shows the wrong thing.
+fn explain(world: &World, client: &Client, query: &tests::client::Shown, ts: Timestamp) {
+    let args = value::json::from_json(query.args.clone()).expect("arguments are values");
+    let value::Value::Array(args) = args else { return };
+    let caller = client.shown_to().caller();
+    let call = functions::ClientCall { path: query.path.clone(), args, caller };
+    let done = |end: functions::CallEnd| println!("the server gives {:?} at {}", end.result, end.ts);
+    world.runtime.query(call, Some(ts), Box::new(done));
+    while world.runtime.run_work(0) {}
+    println!("durable {}, on disk {}", world.runtime.engine().durable(), world.on_disk());
+    for entry in world.runtime.live().entries() {
+        if *entry.path == *query.path {
+            println!("{entry:?}");
         }
     }
 }
