@@ -92,7 +92,7 @@ impl FunctionDef {
         }
         Err(error_text(format!(
             "Trying to execute {} as {}, but it is defined as {}.",
-            self.path,
+            self.path.with_js(),
             kind.as_str(),
             self.kind().as_str()
         )))

@@ -78,8 +78,35 @@ impl Runtime {
         if self.work.is_full() {
             return done(self.overloaded());
         }
+        let done = match key {
+            Some(key) => match self.join(key, &call, done) {
+                Some(done) => done,
+                None => return,
+            },
+            None => done,
+        };
         let body = Body::Call(Call { call, key, parent, around: None });
         self.attempt(body, for_client(done));
+    }
+
+    /// A request that is sent again while it still runs gets the answer of that run, at the same moment:
+    /// no session then shows a commit before the answer. `None`: it joined.
+    fn join(self: &Arc<Self>, key: RequestKey, call: &ClientCall, done: Done) -> Option<Done> {
+        let run = (key, identity_of(&call.caller));
+        let mut running = self.requests.lock();
+        if let Some(others) = running.get_mut(&run) {
+            others.push(done);
+            return None;
+        }
+        running.insert(run.clone(), Vec::new());
+        drop(running);
+        let runtime = Arc::downgrade(self);
+        Some(Box::new(move |end| {
+            let runtime = runtime.upgrade();
+            let others = runtime.and_then(|runtime| runtime.requests.lock().remove(&run));
+            others.into_iter().flatten().for_each(|other| other(end.clone()));
+            done(end);
+        }))
     }
 
     /// Runs the mutation of a job or cron, with the steps around it.
@@ -207,6 +234,11 @@ impl Attempt {
             }),
         );
     }
+}
+
+/// Whose request it is: one user of one provider, or nobody.
+fn identity_of(caller: &Caller) -> String {
+    caller.identity.as_ref().map(|user| user.token_identifier.clone()).unwrap_or_default()
 }
 
 /// A client's callback: it always gets an answer.
@@ -343,8 +375,7 @@ impl Call {
     }
 
     fn identity(&self) -> String {
-        let user = self.call.caller.identity.as_ref();
-        user.map(|user| user.token_identifier.clone()).unwrap_or_default()
+        identity_of(&self.call.caller)
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! Owns no thread: the pool, or a simulation, calls `run_work` and `append`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -115,6 +116,8 @@ pub struct Runtime {
     settling: Mutex<()>,
     hooks: RwLock<Vec<CommitHook>>,
     executions: AtomicU64,
+    /// Requests of sync sessions that run, with those who sent them again meanwhile.
+    pub(crate) requests: Mutex<HashMap<(RequestKey, String), Vec<Done>>>,
     /// Where the walk through records of requests stands; a key of their table.
     pub(crate) forgotten_up_to: Mutex<Vec<u8>>,
 }
@@ -134,6 +137,7 @@ impl Runtime {
             settling: Mutex::new(()),
             hooks: RwLock::default(),
             executions: AtomicU64::new(0),
+            requests: Mutex::default(),
             forgotten_up_to: Mutex::default(),
         })
     }
@@ -156,6 +160,21 @@ impl Runtime {
     /// The name of this deployment.
     pub fn instance_name(&self) -> &Arc<str> {
         &self.instance_name
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        self.engine.env().clock.now()
+    }
+
+    /// The newest timestamp that may be told to clients.
+    pub fn durable(&self) -> Timestamp {
+        self.engine.durable()
+    }
+
+    /// Fresh random bytes.
+    pub fn random(&self) -> [u8; 32] {
+        self.engine.env().random.seed()
     }
 
     /// The live queries.
