@@ -24,8 +24,6 @@ use crate::write_log::{LogEntry, WriteLog};
 const KEY_OVERHEAD_BYTES: usize = 120;
 /// What a range costs besides its keys.
 const RANGE_OVERHEAD_BYTES: usize = 160;
-/// What the JSON text and the parsed fields of a document cost, per byte of its size.
-const DOCUMENT_FACTOR: usize = 4;
 
 /// A key with the version of the document that a snapshot sees there.
 pub(crate) type Found = (Arc<[u8]>, Timestamp, Arc<Document>);
@@ -40,6 +38,9 @@ pub(crate) enum Lookup {
     TooNew(Interval),
 }
 
+/// A key that has versions below the one that was written at the timestamp.
+type Outdated = (Timestamp, IndexId, Arc<[u8]>);
+
 struct Range {
     end: Option<Vec<u8>>,
     from: Timestamp,
@@ -50,13 +51,17 @@ struct Range {
 struct CachedIndex {
     rows: BTreeMap<Arc<[u8]>, Chain>,
     ranges: BTreeMap<Vec<u8>, Range>,
+    /// What rows and ranges cost.
+    bytes: usize,
+    /// No longer in the cache: whoever still holds it must not add to it.
+    forgotten: bool,
 }
 
 /// All cached ranges of all indexes.
 pub(crate) struct IndexCache {
     indexes: RwLock<HashMap<IndexId, Arc<RwLock<CachedIndex>>>>,
     clock: Mutex<VecDeque<(IndexId, Vec<u8>)>>,
-    garbage: Mutex<VecDeque<(Timestamp, IndexId, Arc<[u8]>)>>,
+    garbage: Mutex<VecDeque<Outdated>>,
     bytes: AtomicUsize,
     budget: usize,
 }
@@ -110,25 +115,27 @@ impl IndexCache {
         let cached =
             cached.unwrap_or_else(|| Arc::clone(self.indexes.write().entry(index).or_default()));
         let mut inside = cached.write();
+        let before = inside.bytes;
         // A commit that is applied after this line finds the range and writes through; one that was
         // applied before is in the log. One in between does both, which `Chain::push` forgives.
         let Some(overlay) = log.between(from, Timestamp(u64::MAX)) else { return };
-        if inside.overlaps(&covered) {
+        if inside.forgotten || inside.overlaps(&covered) {
             return;
         }
-        let mut bytes = RANGE_OVERHEAD_BYTES + 2 * covered.start.len();
         for (key, ts, document) in rows {
-            bytes += row_bytes(key, Some(document));
-            inside.rows.insert(Arc::clone(key), Chain::new((*ts, Some(Arc::clone(document)))));
+            inside.insert(Arc::clone(key), Chain::new((*ts, Some(Arc::clone(document)))));
         }
-        let range = Range { end: covered.end.clone(), from, used: AtomicBool::new(true) };
+        inside.bytes += range_bytes(&covered.start);
+        let range = Range { end: covered.end, from, used: AtomicBool::new(true) };
         inside.ranges.insert(covered.start.clone(), range);
         for entry in overlay {
-            bytes += self.write_into(&mut inside, index, &entry);
+            self.write_into(&mut inside, index, &entry);
         }
+        self.account(before, inside.bytes);
         drop(inside);
-        self.clock.lock().push_back((index, covered.start));
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.clock.lock().push_back((index, covered.start.clone()));
+        // What was just loaded stays, whatever it costs: somebody waits for it.
+        self.shrink(Some((index, &covered.start)));
     }
 
     /// Writes a commit into the ranges that are there.
@@ -140,13 +147,14 @@ impl IndexCache {
             }
             done.push(write.index);
             let Some(cached) = self.indexes.read().get(&write.index).cloned() else { continue };
-            let bytes = self.write_into(&mut cached.write(), write.index, entry);
-            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            let mut cached = cached.write();
+            let before = cached.bytes;
+            self.write_into(&mut cached, write.index, entry);
+            self.account(before, cached.bytes);
         }
     }
 
-    fn write_into(&self, cached: &mut CachedIndex, index: IndexId, entry: &LogEntry) -> usize {
-        let mut bytes = 0;
+    fn write_into(&self, cached: &mut CachedIndex, index: IndexId, entry: &LogEntry) {
         for write in entry.writes.iter().filter(|write| write.index == index) {
             if cached.range_at(&write.key).is_none() {
                 continue;
@@ -154,17 +162,15 @@ impl IndexCache {
             let version = (entry.ts, write.document.clone());
             match cached.rows.get_mut(&write.key) {
                 Some(chain) => {
-                    chain.push(version);
+                    cached.bytes += chain.push(version);
                     self.garbage.lock().push_back((entry.ts, index, Arc::clone(&write.key)));
                 }
                 None if write.document.is_some() => {
-                    bytes += row_bytes(&write.key, write.document.as_ref());
-                    cached.rows.insert(Arc::clone(&write.key), Chain::new(version));
+                    cached.insert(Arc::clone(&write.key), Chain::new(version));
                 }
                 None => {}
             }
         }
-        bytes
     }
 
     /// Takes back the versions of commits that were not written to disk.
@@ -172,11 +178,9 @@ impl IndexCache {
         for write in dropped.iter().flat_map(|entry| &entry.writes) {
             let Some(cached) = self.indexes.read().get(&write.index).cloned() else { continue };
             let mut cached = cached.write();
-            if let Some(chain) = cached.rows.get_mut(&write.key)
-                && !chain.take_back(durable)
-            {
-                cached.rows.remove(&write.key);
-            }
+            let before = cached.bytes;
+            cached.change(&write.key, |chain| chain.take_back(durable));
+            self.account(before, cached.bytes);
         }
     }
 
@@ -193,55 +197,83 @@ impl IndexCache {
             let Some((_, index, key)) = next else { break };
             let Some(cached) = self.indexes.read().get(&index).cloned() else { continue };
             let mut cached = cached.write();
-            if let Some(chain) = cached.rows.get_mut(&key)
-                && chain.trim(horizon)
-            {
-                cached.rows.remove(&key);
-                self.release(row_bytes(&key, None));
-            }
+            let before = cached.bytes;
+            cached.change(&key, |chain| !chain.trim(horizon));
+            self.account(before, cached.bytes);
         }
-        while self.bytes() > self.budget && self.evict_one() {}
+        self.shrink(None);
+    }
+
+    /// Evicts ranges above the budget, but not `keep`.
+    fn shrink(&self, keep: Option<(IndexId, &[u8])>) {
+        while self.bytes() > self.budget && self.evict_one(keep) {}
     }
 
     /// Forgets an index that no longer exists.
     pub(crate) fn forget(&self, index: IndexId) {
         let removed = self.indexes.write().remove(&index);
         if let Some(removed) = removed {
-            let removed = removed.read();
-            let rows: usize = removed.rows.keys().map(|key| row_bytes(key, None)).sum();
-            self.release(rows + removed.ranges.len() * RANGE_OVERHEAD_BYTES);
+            let mut removed = removed.write();
+            self.account(removed.bytes, 0);
+            *removed = CachedIndex { forgotten: true, ..CachedIndex::default() };
         }
     }
 
     /// Second chance: the first range that was not used since the hand last passed it goes.
-    fn evict_one(&self) -> bool {
+    fn evict_one(&self, keep: Option<(IndexId, &[u8])>) -> bool {
         let tries = self.clock.lock().len() * 2;
         for _ in 0..tries {
             let Some((index, start)) = self.clock.lock().pop_front() else { return false };
             let Some(cached) = self.indexes.read().get(&index).cloned() else { continue };
             let mut cached = cached.write();
             let Some(range) = cached.ranges.get(&start) else { continue };
-            if range.used.swap(false, Ordering::Relaxed) {
+            let kept = keep == Some((index, start.as_slice()));
+            if range.used.swap(false, Ordering::Relaxed) || kept {
                 drop(cached);
                 self.clock.lock().push_back((index, start));
                 continue;
             }
-            let freed = cached.remove_range(&start);
-            drop(cached);
-            self.release(freed);
+            let before = cached.bytes;
+            cached.remove_range(&start);
+            self.account(before, cached.bytes);
             return true;
         }
         false
     }
 
-    fn release(&self, bytes: usize) {
-        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-            Some(held.saturating_sub(bytes))
-        });
+    /// One index went from `before` to `after` bytes.
+    fn account(&self, before: usize, after: usize) {
+        if after >= before {
+            self.bytes.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.bytes.fetch_sub(before - after, Ordering::Relaxed);
+        }
     }
 }
 
 impl CachedIndex {
+    fn insert(&mut self, key: Arc<[u8]>, chain: Chain) {
+        self.bytes += key.len() + KEY_OVERHEAD_BYTES + chain.bytes();
+        self.rows.insert(key, chain);
+    }
+
+    fn remove(&mut self, key: &[u8]) {
+        if let Some(chain) = self.rows.remove(key) {
+            self.bytes -= key.len() + KEY_OVERHEAD_BYTES + chain.bytes();
+        }
+    }
+
+    /// Shortens the versions of one key; removes it where `change` says that nothing is left.
+    fn change(&mut self, key: &[u8], change: impl FnOnce(&mut Chain) -> bool) {
+        let Some(chain) = self.rows.get_mut(key) else { return };
+        let before = chain.bytes();
+        let keep = change(chain);
+        self.bytes -= before - chain.bytes();
+        if !keep {
+            self.remove(key);
+        }
+    }
+
     /// The range that holds `key`.
     fn range_at(&self, key: &[u8]) -> Option<(&Vec<u8>, &Range)> {
         let before = (Bound::Unbounded, Bound::Included(key));
@@ -354,19 +386,16 @@ impl CachedIndex {
         Lookup::Gap(Interval { start, end: rest.end })
     }
 
-    /// Removes a range with its rows; gives the bytes that were held.
-    fn remove_range(&mut self, start: &[u8]) -> usize {
-        let Some(range) = self.ranges.remove(start) else { return 0 };
+    /// Removes a range with its rows.
+    fn remove_range(&mut self, start: &[u8]) {
+        let Some(range) = self.ranges.remove(start) else { return };
+        self.bytes -= range_bytes(start);
         let upper = range.end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let inside = (Bound::Included(start), upper);
         let keys: Vec<_> = self.rows.range::<[u8], _>(inside).map(|(k, _)| Arc::clone(k)).collect();
-        let mut bytes = RANGE_OVERHEAD_BYTES + 2 * start.len();
         for key in keys {
-            let newest = self.rows.remove(&key);
-            let document = newest.as_ref().and_then(|chain| chain.at(Timestamp(u64::MAX)));
-            bytes += row_bytes(&key, document.map(|(_, document)| document));
+            self.remove(&key);
         }
-        bytes
     }
 }
 
@@ -385,6 +414,35 @@ pub(crate) fn after(key: &[u8]) -> Vec<u8> {
     next
 }
 
-fn row_bytes(key: &[u8], document: Option<&Arc<Document>>) -> usize {
-    key.len() + KEY_OVERHEAD_BYTES + document.map_or(0, |d| d.size() * DOCUMENT_FACTOR)
+fn range_bytes(start: &[u8]) -> usize {
+    RANGE_OVERHEAD_BYTES + 2 * start.len()
+}
+
+/// What the cache holds, counted one by one.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) ranges: usize,
+    pub(crate) keys: usize,
+    pub(crate) versions: usize,
+    pub(crate) bytes: usize,
+    pub(crate) garbage: usize,
+}
+
+#[cfg(test)]
+impl IndexCache {
+    pub(crate) fn held(&self) -> Held {
+        let mut held = Held { garbage: self.garbage.lock().len(), ..Held::default() };
+        for cached in self.indexes.read().values() {
+            let cached = cached.read();
+            held.ranges += cached.ranges.len();
+            held.keys += cached.rows.len();
+            held.versions += cached.rows.values().map(Chain::versions).sum::<usize>();
+            held.bytes += cached.ranges.keys().map(|start| range_bytes(start)).sum::<usize>();
+            let row =
+                |(key, chain): (&Arc<[u8]>, &Chain)| key.len() + KEY_OVERHEAD_BYTES + chain.bytes();
+            held.bytes += cached.rows.iter().map(row).sum::<usize>();
+        }
+        held
+    }
 }

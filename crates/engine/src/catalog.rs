@@ -212,8 +212,9 @@ impl Catalog {
         }
         if let Some(new) = new {
             let row = TableRow::read(new.body())?;
-            self.insert(user_table(row, id));
-            self.assign_validators();
+            let mut table = user_table(row, id);
+            (table.validator, table.pending) = self.validators().of(&table.name);
+            self.insert(table);
         }
         Ok(())
     }
@@ -249,19 +250,20 @@ impl Catalog {
         Ok(())
     }
 
+    fn validators(&self) -> Validators {
+        let of = |schema: Option<(DocumentId, &Arc<Schema>)>| schema.map(|(_, s)| Arc::clone(s));
+        let pending = self.schema_in(SchemaState::Pending);
+        Validators {
+            active: of(self.schema_in(SchemaState::Active)),
+            pending: of(pending.or_else(|| self.schema_in(SchemaState::Validated))),
+        }
+    }
+
     /// Gives every user table the validators of the schemas that concern it.
     fn assign_validators(&mut self) {
-        let of = |schema: Option<(DocumentId, &Arc<Schema>)>| schema.map(|(_, s)| Arc::clone(s));
-        let active = of(self.schema_in(SchemaState::Active));
-        let pending = of(self
-            .schema_in(SchemaState::Pending)
-            .or_else(|| self.schema_in(SchemaState::Validated)));
-        let find = |schema: &Option<Arc<Schema>>, name: &TableName| -> Option<Arc<Validator>> {
-            let schema = schema.as_ref().filter(|schema| schema.validation)?;
-            schema.tables.get(name)?.document.clone().map(Arc::new)
-        };
+        let validators = self.validators();
         for table in self.by_name.values_mut().filter(|table| !table.system) {
-            let (now, next) = (find(&active, &table.name), find(&pending, &table.name));
+            let (now, next) = validators.of(&table.name);
             if table.validator != now || table.pending != next {
                 let table = Arc::make_mut(table);
                 table.validator = now;
@@ -273,6 +275,23 @@ impl Catalog {
     fn table_mut(&mut self, tablet: TabletId) -> Option<&mut TableDef> {
         let name = self.tablets.get(&tablet)?;
         self.by_name.get_mut(name).map(Arc::make_mut)
+    }
+}
+
+/// The schemas whose validators concern writes.
+struct Validators {
+    active: Option<Arc<Schema>>,
+    pending: Option<Arc<Schema>>,
+}
+
+impl Validators {
+    /// What the active and the pending schema demand of the documents of a table.
+    fn of(&self, table: &TableName) -> (Option<Arc<Validator>>, Option<Arc<Validator>>) {
+        let find = |schema: &Option<Arc<Schema>>| -> Option<Arc<Validator>> {
+            let schema = schema.as_ref().filter(|schema| schema.validation)?;
+            schema.tables.get(table)?.document.clone().map(Arc::new)
+        };
+        (find(&self.active), find(&self.pending))
     }
 }
 

@@ -9,6 +9,15 @@ use crate::document::Document;
 /// A document at one version, or none where the key is gone.
 pub(crate) type Version = (Timestamp, Option<Arc<Document>>);
 
+/// What a version costs besides its document.
+const VERSION_OVERHEAD_BYTES: usize = 24;
+/// What the JSON text and the parsed fields of a document cost, per byte of its size.
+const DOCUMENT_FACTOR: usize = 4;
+
+fn version_bytes(version: &Version) -> usize {
+    VERSION_OVERHEAD_BYTES + version.1.as_ref().map_or(0, |d| d.size() * DOCUMENT_FACTOR)
+}
+
 /// The versions of one key, ascending. Most keys have exactly one.
 #[derive(Debug)]
 pub(crate) struct Chain {
@@ -21,13 +30,27 @@ impl Chain {
         Self { newest: version, older: Vec::new() }
     }
 
-    /// Adds a version. One that is there already is ignored: a commit and the installation of a
-    /// range may both bring it.
-    pub(crate) fn push(&mut self, version: Version) {
-        if version.0 > self.newest.0 {
-            let previous = std::mem::replace(&mut self.newest, version);
-            self.older.push(previous);
+    /// What all versions cost, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        version_bytes(&self.newest) + self.older.iter().map(version_bytes).sum::<usize>()
+    }
+
+    /// How many versions there are.
+    #[cfg(test)]
+    pub(crate) fn versions(&self) -> usize {
+        1 + self.older.len()
+    }
+
+    /// Adds a version; gives the bytes that it costs. One that is there already is ignored: a
+    /// commit and the installation of a range may both bring it.
+    pub(crate) fn push(&mut self, version: Version) -> usize {
+        if version.0 <= self.newest.0 {
+            return 0;
         }
+        let bytes = version_bytes(&version);
+        let previous = std::mem::replace(&mut self.newest, version);
+        self.older.push(previous);
+        bytes
     }
 
     /// What the key holds at `ts`; `None` also where it did not exist yet.
@@ -35,7 +58,8 @@ impl Chain {
         if self.newest.0 <= ts {
             return self.newest.1.as_ref().map(|document| (self.newest.0, document));
         }
-        let found = self.older.iter().rev().find(|version| version.0 <= ts)?;
+        let newer = self.older.partition_point(|version| version.0 <= ts);
+        let found = &self.older[newer.checked_sub(1)?];
         found.1.as_ref().map(|document| (found.0, document))
     }
 

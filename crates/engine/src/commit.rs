@@ -18,8 +18,9 @@ use store::{AppendError, DocumentWrite, EntryWrite};
 use value::{DocumentId, Timestamp};
 
 use crate::catalog::{Catalog, SchemaState, schema_row};
-use crate::engine::{AppendOutcome, Engine, Heads};
+use crate::engine::{AppendOutcome, Engine};
 use crate::error::{CommitError, TxError};
+use crate::heads::Fate;
 use crate::reservation::Reservation;
 use crate::system;
 use crate::transaction::Transaction;
@@ -53,13 +54,24 @@ struct Pending {
 pub(crate) struct CommitState {
     last_assigned: Timestamp,
     pending: VecDeque<Pending>,
-    /// A group of which nobody knows whether it is on disk, and why.
-    unknown: Option<(Vec<Pending>, String)>,
+    /// Why nobody knows whether the last group is on disk. No commits until that is known.
+    unknown: Option<String>,
+    /// What maintenance appended, for whoever owns [`Engine::append_pending`].
+    untold: VecDeque<AppendOutcome>,
 }
+
+/// A group of which nobody knows whether it is on disk.
+#[derive(Default)]
+pub(crate) struct InDoubt(Option<Vec<Pending>>);
 
 impl CommitState {
     pub(crate) fn new(head: Timestamp) -> Self {
-        Self { last_assigned: head, pending: VecDeque::new(), unknown: None }
+        Self {
+            last_assigned: head,
+            pending: VecDeque::new(),
+            unknown: None,
+            untold: VecDeque::new(),
+        }
     }
 }
 
@@ -91,7 +103,7 @@ impl Engine {
         }
         let validated = self.validate(tx, tx.snapshot_ts())?;
         let mut state = self.commits.lock();
-        if let Some((_, why)) = &state.unknown {
+        if let Some(why) = &state.unknown {
             return Err(CommitError::Unavailable(why.clone()));
         }
         if state.pending.len() >= PENDING_COMMITS_MAX {
@@ -122,7 +134,8 @@ impl Engine {
 
     /// Whether what the transaction read was taken back.
     fn has_fallen(&self, tx: &Transaction) -> bool {
-        tx.snapshot.speculative && tx.snapshot.epoch != self.heads.read().epoch
+        let (ts, epoch) = (tx.snapshot_ts(), tx.snapshot.epoch);
+        tx.snapshot.speculative && self.heads.read().fate(ts, epoch) == Fate::TakenBack
     }
 
     /// Looks for conflicts in the commits after `after`; gives the last one that was looked at.
@@ -155,12 +168,10 @@ impl Engine {
         if prepared.changes_catalog {
             let mut catalog = heads.newest_catalog().clone();
             apply_to_catalog(Arc::make_mut(&mut catalog), tx);
-            heads.catalogs.push_back((ts, catalog));
+            heads.push_catalog(ts, catalog);
         }
         for (tablet, change) in prepared.counts {
-            let versions = heads.counts.entry(tablet).or_default();
-            let newest = versions.back().map_or(0, |(_, count)| *count);
-            versions.push_back((ts, newest.saturating_add_signed(change)));
+            heads.count(tablet, ts, change);
         }
         heads.applied = ts;
         let epoch = heads.epoch;
@@ -173,7 +184,7 @@ impl Engine {
     /// Waits until a commit is queued, or for `at_most`.
     pub fn wait_for_work(&self, at_most: Duration) {
         let mut state = self.commits.lock();
-        if state.pending.is_empty() {
+        if state.pending.is_empty() && state.untold.is_empty() {
             self.work.wait_for(&mut state, at_most);
         }
     }
@@ -182,11 +193,36 @@ impl Engine {
     ///
     /// One caller at a time; others wait. A group that surely was not written is taken back, with
     /// all that came after it. After an unknown outcome the store is reopened and asked, at the next call.
+    /// What [`Engine::transact`] appended meanwhile is told first, so that no end of an epoch is missed.
     pub fn append_pending(&self) -> AppendOutcome {
-        let _one = self.appending.lock();
-        let unknown = self.commits.lock().unknown.take();
-        if let Some((group, why)) = unknown {
-            return self.resolve(group, why);
+        self.reservations.pass_expired();
+        let untold = self.commits.lock().untold.pop_front();
+        untold.unwrap_or_else(|| self.append_group())
+    }
+
+    /// As [`Engine::append_pending`], and leaves word of what was done to its next caller.
+    pub(crate) fn append_for_maintenance(&self) -> AppendOutcome {
+        let outcome = self.append_group();
+        let mut state = self.commits.lock();
+        match &outcome {
+            AppendOutcome::Idle | AppendOutcome::Unavailable(_) => return outcome,
+            AppendOutcome::Durable(_) => {
+                if let Some(AppendOutcome::Durable(_)) = state.untold.back() {
+                    state.untold.pop_back();
+                }
+            }
+            AppendOutcome::TakenBack { .. } => {}
+        }
+        state.untold.push_back(outcome.clone());
+        drop(state);
+        self.work.notify_one();
+        outcome
+    }
+
+    fn append_group(&self) -> AppendOutcome {
+        let mut in_doubt = self.appending.lock();
+        if let Some(group) = in_doubt.0.take() {
+            return self.resolve(group, &mut in_doubt);
         }
         let group = self.take_group();
         if group.is_empty() {
@@ -203,8 +239,8 @@ impl Engine {
             Err(AppendError::Unknown(why)) => {
                 tracing::error!(%why, commits = commits.len(), "unknown whether a group is on disk");
                 let both = commits.into_iter().zip(entries);
-                let group = both.map(|(commit, entry)| Pending { commit, entry }).collect();
-                self.commits.lock().unknown = Some((group, why.clone()));
+                in_doubt.0 = Some(both.map(|(commit, entry)| Pending { commit, entry }).collect());
+                self.commits.lock().unknown = Some(why.clone());
                 AppendOutcome::Unavailable(why)
             }
         }
@@ -215,10 +251,11 @@ impl Engine {
         loop {
             let outcome = self.append_pending();
             let done = match &outcome {
-                AppendOutcome::Durable(_) => self.commits.lock().pending.is_empty(),
-                AppendOutcome::Idle
-                | AppendOutcome::TakenBack { .. }
-                | AppendOutcome::Unavailable(_) => true,
+                AppendOutcome::Durable(_) | AppendOutcome::TakenBack { .. } => {
+                    let state = self.commits.lock();
+                    state.pending.is_empty() && state.untold.is_empty() && state.unknown.is_none()
+                }
+                AppendOutcome::Idle | AppendOutcome::Unavailable(_) => true,
             };
             if done {
                 return outcome;
@@ -254,6 +291,7 @@ impl Engine {
     fn take_back(&self) -> AppendOutcome {
         let mut state = self.commits.lock();
         state.pending.clear();
+        state.unknown = None;
         let mut heads = self.heads.write();
         let durable = heads.durable;
         heads.take_back();
@@ -265,37 +303,31 @@ impl Engine {
         AppendOutcome::TakenBack { durable, epoch }
     }
 
-    fn resolve(&self, group: Vec<Pending>, why: String) -> AppendOutcome {
+    fn resolve(&self, group: Vec<Pending>, in_doubt: &mut InDoubt) -> AppendOutcome {
         let last = group.last().map_or(Timestamp::MIN, |pending| pending.commit.ts);
-        match self.store.reopen().and_then(|()| self.store.head()) {
-            Ok(head) if head >= last => {
+        match self.store.reopen().and_then(|()| self.is_on_disk(last)) {
+            Ok(true) => {
                 tracing::info!(commits = group.len(), "the group is on disk after all");
-                self.settle(group.into_iter().map(|pending| pending.entry).collect())
+                let outcome = self.settle(group.into_iter().map(|pending| pending.entry).collect());
+                self.commits.lock().unknown = None;
+                outcome
             }
-            Ok(_) => self.take_back(),
+            Ok(false) => self.take_back(),
             Err(error) => {
                 tracing::error!(%error, "the store cannot be reopened");
-                self.commits.lock().unknown = Some((group, why.clone()));
+                in_doubt.0 = Some(group);
+                let why = error.to_string();
+                self.commits.lock().unknown = Some(why.clone());
                 AppendOutcome::Unavailable(why)
             }
         }
     }
-}
 
-impl Heads {
-    fn take_back(&mut self) {
-        let durable = self.durable;
-        self.epoch += 1;
-        self.applied = durable;
-        while self.catalogs.len() > 1 && self.catalogs.back().is_some_and(|(ts, _)| *ts > durable) {
-            self.catalogs.pop_back();
-        }
-        for versions in self.counts.values_mut() {
-            while versions.back().is_some_and(|(ts, _)| *ts > durable) {
-                versions.pop_back();
-            }
-        }
-        self.counts.retain(|_, versions| !versions.is_empty());
+    /// Whether the commit at `ts`, which is the newest one or was never written, is on disk. The
+    /// head cannot tell: it may be a reservation.
+    fn is_on_disk(&self, ts: Timestamp) -> Result<bool, store::StoreError> {
+        let rows = self.store.log(ts.pred(), 1)?;
+        Ok(rows.first().is_some_and(|row| row.ts == ts))
     }
 }
 

@@ -17,8 +17,10 @@ mod engine;
 mod env;
 mod error;
 pub mod filter;
+mod heads;
 pub mod interval_index;
 mod limits;
+mod pins;
 pub mod range;
 pub mod read_set;
 mod reservation;
@@ -45,4 +47,6 @@ pub use scan::{FETCH_MAX, PREFETCH, Row, Scan};
 pub use schema_change::{ATTEMPTS_MAX, STEP_DOCUMENTS, SchemaChange, SchemaChangeError};
 pub use store::{IndexId, Order, TabletId};
 pub use transaction::{Savepoint, Transaction};
-pub use write_log::{IndexWrite, LOG_COMMITS_MAX, LOG_WRITES_MAX, LogEntry, WriteKind};
+pub use write_log::{
+    IndexWrite, LOG_BYTES_MAX, LOG_COMMITS_MAX, LOG_WRITES_MAX, LogEntry, WriteKind,
+};

@@ -5,7 +5,7 @@
 //! would write there are refused and queue in the same way. Others pass. So a hot document costs one
 //! wasted run a call at most, and no call ever fails because of a conflict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -32,12 +32,71 @@ impl Request {
             Self::Waiting { reads, .. } | Self::Granted { reads, .. } => reads,
         }
     }
+
+    fn is_in_the_way(&self, younger: &Self, now: Timestamp) -> bool {
+        let holds = match self {
+            Self::Waiting { .. } => true,
+            Self::Granted { until, .. } => now < *until,
+        };
+        holds && self.reads().intersects(younger.reads())
+    }
 }
 
 #[derive(Default)]
 struct Queue {
     next: u64,
+    /// Somebody is telling those whose turn has come.
+    granting: bool,
     requests: BTreeMap<u64, Request>,
+    /// Who waits behind whom: each waiting request behind the youngest of those in its way, so that
+    /// a long line in front of one document moves by one when its first one goes.
+    behind: BTreeMap<u64, Vec<u64>>,
+    /// Waiting requests that have lost the one in front of them, or just came.
+    moved: BTreeSet<u64>,
+}
+
+impl Queue {
+    fn add(&mut self, request: Request) {
+        self.requests.insert(self.next, request);
+        self.moved.insert(self.next);
+        self.next += 1;
+    }
+
+    fn remove(&mut self, number: u64) {
+        self.requests.remove(&number);
+        self.moved.extend(self.behind.remove(&number).unwrap_or_default());
+    }
+
+    /// A turn that has lasted too long keeps nobody waiting.
+    fn pass_expired(&mut self, now: Timestamp) {
+        let expired = self.requests.iter().filter(|(_, request)| match request {
+            Request::Granted { until, .. } => *until <= now,
+            Request::Waiting { .. } => false,
+        });
+        for (number, _) in expired {
+            self.moved.extend(self.behind.remove(number).unwrap_or_default());
+        }
+    }
+
+    /// Gives a turn to those who moved and have nobody in their way.
+    fn take_ready(&mut self, now: Timestamp) -> Vec<(u64, ReserveTicket)> {
+        let until = Timestamp(now.0.saturating_add(RESERVATION_NS_MAX));
+        let mut tickets = Vec::new();
+        while let Some(number) = self.moved.pop_first() {
+            let Some(request @ Request::Waiting { .. }) = self.requests.get(&number) else {
+                continue;
+            };
+            let mut older = self.requests.range(..number).rev();
+            if let Some((front, _)) = older.find(|(_, older)| older.is_in_the_way(request, now)) {
+                self.behind.entry(*front).or_default().push(number);
+            } else if let Some(Request::Waiting { reads, granted }) = self.requests.remove(&number)
+            {
+                self.requests.insert(number, Request::Granted { reads, until });
+                tickets.push((number, granted));
+            }
+        }
+        tickets
+    }
 }
 
 /// All requests of one engine, oldest first.
@@ -60,13 +119,8 @@ impl Reservations {
 
     /// Asks for `reads`; `granted` is called at once or when it is this request's turn.
     pub(crate) fn ask(&self, reads: ReadSet, granted: ReserveTicket) {
-        {
-            let mut queue = self.queue.lock();
-            let number = queue.next;
-            queue.next += 1;
-            queue.requests.insert(number, Request::Waiting { reads, granted });
-        }
-        self.grant();
+        self.queue.lock().add(Request::Waiting { reads, granted });
+        self.tell();
     }
 
     /// Whether commits of others keep away from what is written here. `own` is the writer's turn.
@@ -90,36 +144,43 @@ impl Reservations {
         self.queue.lock().requests.len()
     }
 
-    /// Grants every waiting request that no older one touches.
-    fn grant(&self) {
-        let mut calls = Vec::new();
+    /// Lets those go who wait for a turn that has lasted too long.
+    pub(crate) fn pass_expired(&self) {
+        self.queue.lock().pass_expired(self.clock.now());
+        self.tell();
+    }
+
+    /// Tells every waiting request whose turn has come.
+    fn tell(&self) {
         {
             let mut queue = self.queue.lock();
-            let until = self.deadline();
-            let mut ready = Vec::new();
-            for (number, request) in &queue.requests {
-                let waits = matches!(request, Request::Waiting { .. });
-                let mut older = queue.requests.range(..number).map(|(_, older)| older);
-                if waits && !older.any(|older| older.reads().intersects(request.reads())) {
-                    ready.push(*number);
-                }
+            // Whoever is told may give its turn back at once: then the loop below goes on, as one
+            // call inside another for each who waits would not fit on the stack.
+            if queue.granting || queue.moved.is_empty() {
+                return;
             }
-            for number in ready {
-                if let Some(Request::Waiting { reads, granted }) = queue.requests.remove(&number) {
-                    queue.requests.insert(number, Request::Granted { reads, until });
-                    calls.push((granted, Reservation { queue: self.clone(), number }));
-                }
-            }
+            queue.granting = true;
         }
-        // Outside the lock: the call may be made at once by whoever is told.
-        for (granted, reservation) in calls {
-            granted(reservation);
+        loop {
+            let tickets = {
+                let mut queue = self.queue.lock();
+                let tickets = queue.take_ready(self.clock.now());
+                queue.granting = !tickets.is_empty();
+                tickets
+            };
+            if tickets.is_empty() {
+                return;
+            }
+            // Outside the lock: the call may be made at once by whoever is told.
+            for (number, granted) in tickets {
+                granted(Reservation { queue: self.clone(), number });
+            }
         }
     }
 
     fn give_back(&self, number: u64) {
-        self.queue.lock().requests.remove(&number);
-        self.grant();
+        self.queue.lock().remove(number);
+        self.tell();
     }
 
     fn deadline(&self) -> Timestamp {

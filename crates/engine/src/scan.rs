@@ -9,7 +9,7 @@ use std::sync::Arc;
 use store::Order;
 use value::{Interval, Timestamp};
 
-use crate::cache::{Found, after};
+use crate::cache::Found;
 use crate::catalog::IndexDef;
 use crate::document::Document;
 use crate::error::TxError;
@@ -118,7 +118,7 @@ impl Transaction {
             } else {
                 scan.done = true;
                 scan.rest = Interval::empty();
-                self.depend(&scan.index, scan.whole.clone())?;
+                self.depend(&scan.index, &scan.whole.start, scan.whole.end.as_deref())?;
                 return Ok(None);
             }
         }
@@ -156,16 +156,19 @@ impl Transaction {
     /// Moves past `key` and depends on everything up to it.
     fn pass(&mut self, scan: &mut Scan, key: &[u8]) -> Result<(), TxError> {
         match scan.order {
-            Order::Asc => scan.rest.start = after(key),
-            Order::Desc => scan.rest.end = Some(key.to_vec()),
-        }
-        let passed = match scan.order {
             Order::Asc => {
-                Interval { start: scan.whole.start.clone(), end: Some(scan.rest.start.clone()) }
+                scan.rest.start.clear();
+                scan.rest.start.extend_from_slice(key);
+                scan.rest.start.push(0);
+                self.depend(&scan.index, &scan.whole.start, Some(&scan.rest.start))
             }
-            Order::Desc => Interval { start: key.to_vec(), end: scan.whole.end.clone() },
-        };
-        self.depend(&scan.index, passed)
+            Order::Desc => {
+                let end = scan.rest.end.get_or_insert_default();
+                end.clear();
+                end.extend_from_slice(key);
+                self.depend(&scan.index, key, scan.whole.end.as_deref())
+            }
+        }
     }
 
     fn hand_out(

@@ -11,13 +11,14 @@
 use std::sync::Arc;
 
 use store::{EntryWrite, IndexId, Order};
-use value::schema::Schema;
+use value::schema::{IndexSchema, Schema, TableSchema};
 use value::{DocumentId, FieldPath, IndexName, Interval, TableName, Timestamp};
 
 use crate::catalog::{IndexDef, IndexRow, IndexState, SchemaState, TableDef, schema_row};
 use crate::document::CREATION_TIME_FIELD;
-use crate::engine::{Engine, Head};
+use crate::engine::{AppendOutcome, Engine, Head};
 use crate::error::{CommitError, EngineError, TxError};
+use crate::heads::Fate;
 use crate::system;
 use crate::transaction::Transaction;
 use crate::write::{check_fields, index_key};
@@ -87,7 +88,9 @@ impl Engine {
         let probe = self.begin(Head::Durable);
         for (name, table) in &schema.tables {
             let Some(definition) = probe.catalog.table(name).cloned() else { continue };
-            let unfinished = |index: &&Arc<IndexDef>| index.state == IndexState::Backfilling;
+            let unfinished = |index: &&Arc<IndexDef>| {
+                index.state == IndexState::Backfilling && wanted(table, index).is_some()
+            };
             let indexes: Vec<_> = definition.indexes.iter().filter(unfinished).cloned().collect();
             let validate = schema.validation
                 && table.document.as_ref().is_some_and(|new| match &definition.validator {
@@ -129,12 +132,14 @@ impl Engine {
         Ok(change.work.is_empty())
     }
 
-    /// Switches to the schema in one transaction, together with what `with` writes.
+    /// Switches to the schema in one transaction, together with what `with` writes. Steps that were
+    /// not done yet are done first.
     pub fn finish_schema_change(
         self: &Arc<Self>,
-        change: SchemaChange,
+        mut change: SchemaChange,
         mut with: impl FnMut(&mut Transaction) -> Result<(), TxError>,
     ) -> Result<(), SchemaChangeError> {
+        while !self.step_schema_change(&mut change)? {}
         let (outcome, ts) = self.transact(|tx| {
             let switched = switch(tx, &change)?;
             if switched.is_ok() {
@@ -146,7 +151,10 @@ impl Engine {
             Some(mismatch) => SchemaChangeError::Mismatch(mismatch),
             None => SchemaChangeError::Overwritten,
         })?;
-        self.remember_dropped(ts, &dropped)?;
+        // The switch is done, whatever happens to this note: lost with a crash, the entries stay.
+        if let Err(error) = self.remember_dropped(ts, &dropped) {
+            tracing::error!(%error, "dropped indexes were not noted on disk");
+        }
         Ok(())
     }
 
@@ -176,17 +184,13 @@ impl Engine {
     /// Appends until `ts` is on disk. False: it was taken back.
     fn until_durable(&self, ts: Timestamp, epoch: u64) -> Result<bool, EngineError> {
         loop {
-            let (durable, now) = {
-                let heads = self.heads.read();
-                (heads.durable, heads.epoch)
-            };
-            if now != epoch && durable < ts {
-                return Ok(false);
+            let fate = self.heads.read().fate(ts, epoch);
+            match fate {
+                Fate::Durable => return Ok(true),
+                Fate::TakenBack => return Ok(false),
+                Fate::Waiting => {}
             }
-            if durable >= ts {
-                return Ok(true);
-            }
-            if let crate::engine::AppendOutcome::Unavailable(why) = self.append_pending() {
+            if let AppendOutcome::Unavailable(why) = self.append_for_maintenance() {
                 return Err(CommitError::Unavailable(why).into());
             }
         }
@@ -241,7 +245,10 @@ impl Engine {
     ) -> Result<Result<(), String>, SchemaChangeError> {
         let by_id = work.table.by_id();
         let snapshot = &work.snapshot.snapshot;
-        let (rows, rest) = snapshot.rows(by_id, &work.rest, Order::Asc, STEP_DOCUMENTS)?;
+        // Past the cache: a long table must not push out what is being used.
+        let at = snapshot.ts();
+        let (rows, rest) =
+            snapshot.read_store(by_id, &work.rest, Order::Asc, STEP_DOCUMENTS, at)?;
         let mut entries = Vec::new();
         for (_, _, document) in &rows {
             for index in &work.indexes {
@@ -251,7 +258,6 @@ impl Engine {
             }
         }
         if !entries.is_empty() {
-            let at = work.snapshot.snapshot_ts();
             self.store.backfill(at, &entries).map_err(EngineError::from)?;
         }
         work.rest = rest;
@@ -280,25 +286,37 @@ fn stored_fields(fields: &[FieldPath]) -> Vec<FieldPath> {
     fields
 }
 
+/// The declaration of an index, if the schema has it.
+fn wanted<'a>(table: &'a TableSchema, index: &IndexDef) -> Option<&'a IndexSchema> {
+    let same = |want: &&IndexSchema| {
+        want.name == index.name && stored_fields(&want.fields) == index.fields
+    };
+    table.indexes.iter().find(same)
+}
+
 fn is_built_in(index: &IndexDef) -> bool {
     index.name == IndexName::by_id() || index.name == IndexName::by_creation_time()
 }
 
 /// Creates tables and indexes that are missing, and makes the schema the pending one.
 /// `None`: it is the active one already, and nothing has to be done for it.
-fn announce(tx: &mut Transaction, schema: &Arc<Schema>) -> Result<Option<DocumentId>, TxError> {
+pub(crate) fn announce(
+    tx: &mut Transaction,
+    schema: &Arc<Schema>,
+) -> Result<Option<DocumentId>, TxError> {
     tx.depend_on_system_documents(&system::SCHEMAS);
     for (name, table) in &schema.tables {
         let definition = match tx.table(name) {
             Some(definition) => definition,
             None => tx.create_table(name)?,
         };
-        let empty = tx.count(name)? == 0;
         for index in &table.indexes {
             let fields = stored_fields(&index.fields);
             let same =
                 |i: &&Arc<IndexDef>| i.name == index.name && i.fields == fields && !is_built_in(i);
             if !definition.indexes.iter().any(|i| same(&i)) {
+                // Only an empty table must stay as it is until this is committed.
+                let empty = tx.count_unseen(&definition)? == 0 && tx.count(name)? == 0;
                 let state = if empty { IndexState::Backfilled } else { IndexState::Backfilling };
                 tx.create_index(
                     definition.tablet,
@@ -367,14 +385,10 @@ fn switch_indexes(
     schema: &Schema,
     dropped: &mut Vec<IndexId>,
 ) -> Result<(), TxError> {
-    let wanted = schema.tables.get::<TableName>(&table.name).map(|table| &table.indexes);
+    let declared = schema.tables.get::<TableName>(&table.name);
     for index in table.indexes.iter().filter(|index| !is_built_in(index)) {
         let Some(document) = index.document else { continue };
-        let want = wanted
-            .into_iter()
-            .flatten()
-            .find(|want| want.name == index.name && stored_fields(&want.fields) == index.fields);
-        match want {
+        match declared.and_then(|table| wanted(table, index)) {
             None => {
                 dropped.push(index.id);
                 tx.delete(document)?;

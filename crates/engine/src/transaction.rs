@@ -17,14 +17,17 @@ use value::{
 
 use crate::catalog::{Catalog, IndexDef, IndexState, TableDef};
 use crate::document::Document;
-use crate::engine::Snapshot;
 use crate::error::TxError;
 use crate::limits::{self, Limits, UNUSED, Usage};
 use crate::range::continuing;
 use crate::read_set::ReadSet;
 use crate::scan::{FETCH_MAX, Versioned};
+use crate::snapshot::Snapshot;
 use crate::system;
 use crate::write::{Staged, Undo};
+
+/// What is staged under the keys of one index; `None`: the key is to go.
+pub(crate) type StagedKeys = BTreeMap<Arc<[u8]>, Option<Arc<Document>>>;
 
 /// A transaction. Dropping it changes nothing.
 pub struct Transaction {
@@ -32,7 +35,7 @@ pub struct Transaction {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) reads: ReadSet,
     pub(crate) writes: BTreeMap<(TabletId, InternalId), Staged>,
-    pub(crate) staged: BTreeMap<IndexId, BTreeMap<Arc<[u8]>, Option<Arc<Document>>>>,
+    pub(crate) staged: BTreeMap<IndexId, StagedKeys>,
     pub(crate) undo: Vec<Undo>,
     pub(crate) next_creation_time: f64,
     pub(crate) schema_failure: Option<String>,
@@ -48,6 +51,7 @@ pub struct Transaction {
 pub struct Savepoint {
     writes: usize,
     catalog: Arc<Catalog>,
+    schema_failure: Option<String>,
 }
 
 impl Transaction {
@@ -257,7 +261,12 @@ impl Transaction {
     /// How many documents a table has; depends on the whole table.
     pub fn count(&mut self, table: &TableName) -> Result<u64, TxError> {
         let Some(table) = self.table(table) else { return Ok(0) };
-        self.depend(&Arc::clone(table.by_id()), Interval::all())?;
+        self.depend(table.by_id(), &[], None)?;
+        self.count_unseen(&table)
+    }
+
+    /// How many documents a table has, without depending on them.
+    pub(crate) fn count_unseen(&self, table: &TableDef) -> Result<u64, TxError> {
         let committed = self.snapshot.count(table.by_id())?;
         let staged = self.writes.range((table.tablet, InternalId([0; 16]))..);
         let staged = staged.take_while(|((tablet, _), _)| *tablet == table.tablet);
@@ -267,7 +276,11 @@ impl Transaction {
 
     /// Remembers the state of the writes.
     pub fn savepoint(&mut self) -> Savepoint {
-        Savepoint { writes: self.undo.len(), catalog: Arc::clone(&self.catalog) }
+        Savepoint {
+            writes: self.undo.len(),
+            catalog: Arc::clone(&self.catalog),
+            schema_failure: self.schema_failure.clone(),
+        }
     }
 
     /// Undoes all writes since `savepoint`. Reads, and what was used of limits, stay.
@@ -278,6 +291,7 @@ impl Transaction {
             }
         }
         self.catalog = savepoint.catalog;
+        self.schema_failure = savepoint.schema_failure;
     }
 
     /// Bytes from the transaction's own generator.
@@ -299,8 +313,8 @@ impl Transaction {
         table: &Arc<TableDef>,
         id: DocumentId,
     ) -> Result<Option<Versioned>, TxError> {
-        let point = Interval::point(&id.internal.0);
-        self.depend(table.by_id(), point.clone())?;
+        let end = crate::cache::after(&id.internal.0);
+        self.depend(table.by_id(), &id.internal.0, Some(&end))?;
         if let Some(staged) = self.writes.get(&(table.tablet, id.internal)) {
             let version = staged.old.as_ref().map_or(Timestamp::MIN, |(ts, _)| *ts);
             return Ok(staged.new.clone().map(|document| (version, document)));
@@ -308,14 +322,16 @@ impl Transaction {
         self.snapshot.document(table.by_id(), id.internal)
     }
 
-    /// Adds an interval to the read set, and counts it where it is a new one of the user's.
+    /// Adds the keys from `start` to before `end` to the read set, and counts the interval where it
+    /// is a new one of the user's.
     pub(crate) fn depend(
         &mut self,
-        index: &Arc<IndexDef>,
-        interval: Interval,
+        index: &IndexDef,
+        start: &[u8],
+        end: Option<&[u8]>,
     ) -> Result<(), TxError> {
         let before = self.reads.interval_count();
-        self.reads.add(index.id, interval);
+        self.reads.add_range(index.id, start, end);
         let user = index.tablet.0 >= system::FIRST_USER_TABLET;
         if user && self.reads.interval_count() > before {
             limits::count_interval(&mut self.usage, &self.limits)?;
@@ -357,10 +373,7 @@ impl Transaction {
         limits::count_write(&mut self.usage, &self.limits, bytes)
     }
 
-    pub(crate) fn staged_keys(
-        &self,
-        index: IndexId,
-    ) -> Option<&BTreeMap<Arc<[u8]>, Option<Arc<Document>>>> {
+    pub(crate) fn staged_keys(&self, index: IndexId) -> Option<&StagedKeys> {
         self.staged.get(&index)
     }
 

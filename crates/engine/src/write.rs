@@ -118,7 +118,7 @@ impl Transaction {
         fields: BTreeMap<String, Option<Value>>,
     ) -> Result<(), TxError> {
         let (table, old) = self.existing(id, "Update")?;
-        let mut body = old.body().clone();
+        let mut body = old.1.body().clone();
         for (name, value) in fields {
             let system = name == ID_FIELD || name == CREATION_TIME_FIELD;
             match value {
@@ -141,7 +141,7 @@ impl Transaction {
         let (table, old) = self.existing(id, "Replace")?;
         for field in [ID_FIELD, CREATION_TIME_FIELD] {
             if !body.contains_key(field)
-                && let Some(value) = old.body().get(field)
+                && let Some(value) = old.1.body().get(field)
             {
                 body.insert(field.to_owned(), value.clone());
             }
@@ -153,7 +153,7 @@ impl Transaction {
     pub fn delete(&mut self, id: DocumentId) -> Result<(), TxError> {
         let (table, old) = self.existing(id, "Delete")?;
         if !table.system {
-            self.count_write(old.size())?;
+            self.count_write(old.1.size())?;
         }
         self.stage(&table, id.internal, Some(&old), None);
         Ok(())
@@ -163,7 +163,7 @@ impl Transaction {
         &mut self,
         id: DocumentId,
         verb: &str,
-    ) -> Result<(Arc<TableDef>, Arc<Document>), TxError> {
+    ) -> Result<(Arc<TableDef>, Versioned), TxError> {
         let missing = || {
             TxError::developer(
                 "NonexistentDocument",
@@ -171,8 +171,8 @@ impl Transaction {
             )
         };
         let table = self.table_of(id.table).ok_or_else(missing)?;
-        let (_, document) = self.read(&table, id)?.ok_or_else(missing)?;
-        Ok((table, document))
+        let found = self.read(&table, id)?.ok_or_else(missing)?;
+        Ok((table, found))
     }
 
     fn insert_into(
@@ -194,8 +194,8 @@ impl Transaction {
         let creation_time = self.next_creation_time;
         body.insert(ID_FIELD.to_owned(), Value::from(id.to_string()));
         body.insert(CREATION_TIME_FIELD.to_owned(), Value::Float64(creation_time));
-        // The id is new, but an import may have taken it.
-        self.depend(table.by_id(), value::Interval::point(&internal.0))?;
+        // The id is new, but an import may have taken it. Nobody asked to read, so it is not counted.
+        self.reads.add(table.by_id().id, value::Interval::point(&internal.0));
         let document = self.checked(table, id, body)?;
         self.next_creation_time = creation_time.next_up();
         self.stage(table, internal, None, Some(document));
@@ -206,19 +206,20 @@ impl Transaction {
         &mut self,
         table: &Arc<TableDef>,
         id: DocumentId,
-        old: &Arc<Document>,
+        old: &Versioned,
         body: Object,
     ) -> Result<(), TxError> {
-        if body == *old.body() {
+        let before = old.1.body();
+        if body == *before {
             return Ok(());
         }
-        if body.get(ID_FIELD) != old.body().get(ID_FIELD) {
+        if body.get(ID_FIELD) != before.get(ID_FIELD) {
             return Err(TxError::developer(
                 "InvalidIdError",
                 format!("Document {id} in table \"{}\" cannot get another `_id`", table.name),
             ));
         }
-        if body.get(CREATION_TIME_FIELD) != old.body().get(CREATION_TIME_FIELD) {
+        if body.get(CREATION_TIME_FIELD) != before.get(CREATION_TIME_FIELD) {
             return Err(creation_time_error(&table.name));
         }
         let document = self.checked(table, id, body)?;
@@ -272,12 +273,13 @@ impl Transaction {
         Ok(())
     }
 
-    /// Stages one change of one document in the overlay of every index of its table.
+    /// Stages one change of one document in the overlay of every index of its table. `old` is what
+    /// `read` gave: the version of the snapshot, or what this transaction made of it.
     fn stage(
         &mut self,
         table: &Arc<TableDef>,
         internal: InternalId,
-        old: Option<&Arc<Document>>,
+        old: Option<&Versioned>,
         new: Option<Arc<Document>>,
     ) {
         if !table.system {
@@ -287,7 +289,7 @@ impl Transaction {
         }
         let mut keys: Vec<StagedKey> = Vec::new();
         for index in &table.indexes {
-            let old_key = old.map(|document| index_key(index, document));
+            let old_key = old.map(|(_, document)| index_key(index, document));
             let new_key = new.as_ref().map(|document| index_key(index, document));
             let staged = self.staged.entry(index.id).or_default();
             if let Some(old_key) = old_key.filter(|key| Some(key) != new_key.as_ref()) {
@@ -303,20 +305,15 @@ impl Transaction {
         let before = self.writes.get(&at).cloned();
         let committed = match &before {
             Some(staged) => staged.old.clone(),
-            None => old.map(|document| (self.version_of(table, internal), Arc::clone(document))),
+            None => old.cloned(),
         };
         let staged = Staged { old: committed, new };
         if Catalog::is_made_of(table.tablet) {
+            let old = old.map(|(_, document)| document);
             self.apply_to_catalog(table, internal, old, staged.new.as_ref());
         }
         self.writes.insert(at, staged);
         self.undo.push(Undo { document: (at, before), keys });
-    }
-
-    /// The timestamp of the committed version that `read` just gave.
-    fn version_of(&self, table: &Arc<TableDef>, internal: InternalId) -> value::Timestamp {
-        let found = self.snapshot.document(table.by_id(), internal).ok().flatten();
-        found.map_or(value::Timestamp::MIN, |(ts, _)| ts)
     }
 
     fn apply_to_catalog(

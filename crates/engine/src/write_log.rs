@@ -14,6 +14,8 @@ use crate::read_set::ReadSet;
 pub const LOG_COMMITS_MAX: usize = 100_000;
 /// Most index writes kept in memory of commits that are durable already.
 pub const LOG_WRITES_MAX: usize = 1_000_000;
+/// Most bytes of documents kept in memory by commits that are durable already.
+pub const LOG_BYTES_MAX: usize = 64 << 20;
 
 /// How a key changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +61,17 @@ impl LogEntry {
     }
 }
 
+/// Bytes of the documents an entry keeps in memory, each counted once.
+fn document_bytes(entry: &LogEntry) -> usize {
+    let by_id = entry.writes.iter().filter(|write| write.index.as_by_id().is_some());
+    by_id.filter_map(|write| write.document.as_ref()).map(|document| document.size()).sum()
+}
+
 #[derive(Debug, Default)]
 struct Entries {
     commits: VecDeque<Arc<LogEntry>>,
     writes: usize,
+    bytes: usize,
     /// Commits at or below this may be missing.
     purged: Timestamp,
 }
@@ -80,6 +89,7 @@ impl WriteLog {
     pub(crate) fn push(&self, entry: Arc<LogEntry>) {
         let mut entries = self.0.write();
         entries.writes += entry.writes.len();
+        entries.bytes += document_bytes(&entry);
         entries.commits.push_back(entry);
     }
 
@@ -98,16 +108,25 @@ impl WriteLog {
         Some(entries.commits.range(first..last.max(first)).cloned().collect())
     }
 
+    /// Whether all commits after `ts` are still known.
+    pub(crate) fn reaches(&self, ts: Timestamp) -> bool {
+        ts >= self.0.read().purged
+    }
+
     /// Forgets the oldest durable commits above the limits.
     pub(crate) fn purge(&self, durable: Timestamp) {
         let mut entries = self.0.write();
-        while entries.commits.len() > LOG_COMMITS_MAX || entries.writes > LOG_WRITES_MAX {
+        while entries.commits.len() > LOG_COMMITS_MAX
+            || entries.writes > LOG_WRITES_MAX
+            || entries.bytes > LOG_BYTES_MAX
+        {
             match entries.commits.front() {
                 Some(front) if front.ts <= durable => {}
                 Some(_) | None => break,
             }
             if let Some(front) = entries.commits.pop_front() {
                 entries.writes -= front.writes.len();
+                entries.bytes -= document_bytes(&front);
                 entries.purged = front.ts;
             }
         }
@@ -119,6 +138,7 @@ impl WriteLog {
         let first = entries.commits.partition_point(|entry| entry.ts <= durable);
         let dropped: Vec<_> = entries.commits.drain(first..).collect();
         entries.writes -= dropped.iter().map(|entry| entry.writes.len()).sum::<usize>();
+        entries.bytes -= dropped.iter().map(|entry| document_bytes(entry)).sum::<usize>();
         dropped
     }
 }
