@@ -32,6 +32,8 @@ pub const GROUP_COMMITS_MAX: usize = 1000;
 pub const GROUP_BYTES_MAX: usize = 8 << 20;
 /// Most commits that wait for the disk; above, commits are refused as unavailable.
 pub const PENDING_COMMITS_MAX: usize = 20_000;
+/// Bytes of documents that wait for the disk, above which commits are refused as unavailable.
+pub const PENDING_BYTES_MAX: usize = 256 << 20;
 
 /// A transaction that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +56,10 @@ struct Pending {
 pub(crate) struct CommitState {
     last_assigned: Timestamp,
     pending: VecDeque<Pending>,
+    /// Bytes of the documents in `pending`.
+    pending_bytes: usize,
     /// Why nobody knows whether the last group is on disk. No commits until that is known.
-    unknown: Option<String>,
+    pub(crate) unknown: Option<String>,
     /// What maintenance appended, for whoever owns [`Engine::append_pending`].
     untold: VecDeque<AppendOutcome>,
 }
@@ -69,6 +73,7 @@ impl CommitState {
         Self {
             last_assigned: head,
             pending: VecDeque::new(),
+            pending_bytes: 0,
             unknown: None,
             untold: VecDeque::new(),
         }
@@ -106,7 +111,7 @@ impl Engine {
         if let Some(why) = &state.unknown {
             return Err(CommitError::Unavailable(why.clone()));
         }
-        if state.pending.len() >= PENDING_COMMITS_MAX {
+        if state.pending.len() >= PENDING_COMMITS_MAX || state.pending_bytes >= PENDING_BYTES_MAX {
             return Err(CommitError::Unavailable("too many commits wait for the disk".to_owned()));
         }
         if self.has_fallen(tx) {
@@ -122,6 +127,11 @@ impl Engine {
         self.figures.commits.fetch_add(1, Ordering::Relaxed);
         self.work.notify_one();
         Ok(committed)
+    }
+
+    /// Whether the outcome of an append is unknown, so that no writes are taken for now.
+    pub fn is_in_doubt(&self) -> bool {
+        self.commits.lock().unknown.is_some()
     }
 
     fn commit_read_only(&self, tx: &Transaction) -> Result<Committed, CommitError> {
@@ -177,6 +187,7 @@ impl Engine {
         let epoch = heads.epoch;
         drop(heads);
         let commit = store::Commit { ts, documents: prepared.documents, entries: prepared.entries };
+        state.pending_bytes += body_bytes(&commit);
         state.pending.push_back(Pending { commit, entry });
         Committed { ts, wrote: true, epoch }
     }
@@ -269,10 +280,10 @@ impl Engine {
         let mut group = Vec::new();
         while group.len() < GROUP_COMMITS_MAX && bytes < GROUP_BYTES_MAX {
             let Some(pending) = state.pending.pop_front() else { break };
-            let bodies = pending.commit.documents.iter().filter_map(|write| write.body.as_ref());
-            bytes += bodies.map(|body| body.len()).sum::<usize>();
+            bytes += body_bytes(&pending.commit);
             group.push(pending);
         }
+        state.pending_bytes -= bytes;
         group
     }
 
@@ -291,6 +302,7 @@ impl Engine {
     fn take_back(&self) -> AppendOutcome {
         let mut state = self.commits.lock();
         state.pending.clear();
+        state.pending_bytes = 0;
         state.unknown = None;
         let mut heads = self.heads.write();
         let durable = heads.durable;
@@ -354,6 +366,11 @@ impl Transaction {
             None => Ok(()),
         }
     }
+}
+
+fn body_bytes(commit: &store::Commit) -> usize {
+    let bodies = commit.documents.iter().filter_map(|write| write.body.as_ref());
+    bodies.map(|body| body.len()).sum()
 }
 
 fn prepare(tx: &Transaction) -> Prepared {

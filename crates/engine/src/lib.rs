@@ -36,7 +36,9 @@ mod write_log;
 mod tests;
 
 pub use catalog::{Catalog, IndexDef, IndexKind, IndexState, TableDef};
-pub use commit::{Committed, GROUP_BYTES_MAX, GROUP_COMMITS_MAX, PENDING_COMMITS_MAX};
+pub use commit::{
+    Committed, GROUP_BYTES_MAX, GROUP_COMMITS_MAX, PENDING_BYTES_MAX, PENDING_COMMITS_MAX,
+};
 pub use document::Document;
 pub use engine::{AppendOutcome, Engine, EngineStats, Head, Options};
 pub use env::{Clock, Env, ManualClock, Random, SeededRandom};

@@ -224,3 +224,28 @@ fn pinned_history_is_not_collected() {
     let Err(error) = world.engine.begin_at(ts) else { panic!("the history is gone") };
     assert_eq!(error.code, "OutOfRetention");
 }
+
+#[test]
+fn a_disk_that_does_not_keep_up_refuses_commits_in_the_end() {
+    use crate::PENDING_BYTES_MAX;
+    let world = World::new();
+    let body = object! { "pad" => "x".repeat(1_000_000) };
+    let mut accepted = 0;
+    let refused = loop {
+        let mut tx = world.begin();
+        for _ in 0..16 {
+            tx.insert(&table("t"), body.clone()).unwrap();
+        }
+        match world.engine.commit(&mut tx, None) {
+            Ok(_) => accepted += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(matches!(refused, crate::CommitError::Unavailable(_)), "{refused}");
+    assert!(
+        (PENDING_BYTES_MAX / 17_000_000..=PENDING_BYTES_MAX / 16_000_000 + 1).contains(&accepted)
+    );
+    // One group on, there is room again.
+    world.engine.append_pending();
+    world.insert("t", object! {});
+}
