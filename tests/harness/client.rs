@@ -216,6 +216,8 @@ pub struct Client {
     /// Requests that a transition settled after they were sent again, and that will be answered again.
     settled: BTreeMap<u32, Request>,
     unfollowed: bool,
+    /// Nothing reaches it any more on this connection.
+    pub deaf: bool,
 }
 
 impl Client {
@@ -238,6 +240,7 @@ impl Client {
             next_request: 0,
             settled: BTreeMap::new(),
             unfollowed: false,
+            deaf: false,
         }
     }
 
@@ -258,6 +261,7 @@ impl Client {
         (self.version, self.query_set, self.unfollowed) = ((0, 0, Timestamp(0)), 0, false);
         self.identities = vec![Who::Nobody];
         self.settled.clear();
+        self.deaf = false;
         let mut connect = json!({
             "type": "Connect", "sessionId": self.session, "connectionCount": self.connections,
             "lastCloseReason": self.last_close.take().unwrap_or_else(|| "InitialConnect".to_owned()),
@@ -402,7 +406,7 @@ impl Client {
 
     /// Takes one message off the wire, if one is there.
     pub fn read(&mut self) -> Option<Seen> {
-        let link = self.link.as_mut()?;
+        let link = self.link.as_mut().filter(|_| !self.deaf)?;
         let Some(text) = link.down.pop_front() else {
             let closed = link.unwritten.is_empty();
             let close = link.close.take_if(|_| closed)?;

@@ -13,4 +13,5 @@
 pub mod app;
 pub mod client;
 pub mod faults;
+pub mod script;
 pub mod world;

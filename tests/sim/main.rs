@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use workload::Sim;
 
 /// How many seeds run by default.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 500;
 /// Seeds that found a fault once.
 const FAILED_ONCE: &[u64] = &[42, 143];
 /// Threads; each runs its own seeds.

@@ -103,8 +103,13 @@ impl Sim {
             depth: Cell::new(0),
             percent: faults.interleave,
         });
+        let mut client = |number| {
+            let mut client = Client::new(&name(number), number);
+            client.sign_in(draw_who(&mut rng));
+            client
+        };
         Self {
-            clients: (0..faults.clients).map(|number| Client::new(&name(number), number)).collect(),
+            clients: (0..faults.clients).map(&mut client).collect(),
             properties: Properties::default(),
             rng,
             faults,
@@ -258,9 +263,8 @@ impl Sim {
                 me.unsubscribe(id);
                 self.say(&format!("c{client} unsubscribe {id}"));
             }
-        } else if choice < 33 && me.requests.is_empty() {
-            let name = |name: &str| Who::User(name.to_owned());
-            let who = self.rng.pick(&[Who::Nobody, name("alice"), name("bob"), Who::Admin]).clone();
+        } else if choice < 36 && me.requests.is_empty() {
+            let who = draw_who(&mut self.rng);
             me.sign_in(who.clone());
             self.say(&format!("c{client} is {who:?}"));
         } else if me.requests.len() < REQUESTS_MAX {
@@ -371,6 +375,11 @@ impl Sim {
 fn stop_interleaving() {
     on_pause(None);
     on_scan(None);
+}
+
+fn draw_who(rng: &mut Rng) -> Who {
+    let name = |name: &str| Who::User(name.to_owned());
+    rng.pick(&[Who::Nobody, name("alice"), name("bob"), name("bob"), Who::Admin]).clone()
 }
 
 fn query(rng: &mut Rng, room: &str) -> (&'static str, serde_json::Value) {
