@@ -192,6 +192,12 @@ impl Engine {
         Committed { ts, wrote: true, epoch }
     }
 
+    /// What became of a commit. The head alone does not tell: it may have passed the timestamp of a
+    /// commit that was taken back.
+    pub fn fate(&self, committed: &Committed) -> Fate {
+        self.heads.read().fate(committed.ts, committed.epoch)
+    }
+
     /// Waits until a commit is queued, or for `at_most`.
     pub fn wait_for_work(&self, at_most: Duration) {
         let mut state = self.commits.lock();

@@ -16,14 +16,14 @@ use crate::catalog::Catalog;
 /// How many ends of epochs are remembered. One comes with each failed append.
 const EPOCHS_REMEMBERED: usize = 1024;
 
-/// What became of a commit.
+/// What became of a commit, or of a snapshot that somebody read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It is on disk.
+pub enum Fate {
+    /// It is on disk: it may be told to others.
     Durable,
     /// It waits for the disk.
     Waiting,
-    /// It was taken back.
+    /// It was taken back: run again.
     TakenBack,
 }
 

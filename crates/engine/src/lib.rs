@@ -43,6 +43,7 @@ pub use document::Document;
 pub use engine::{AppendOutcome, Engine, EngineStats, Head, Options};
 pub use env::{Clock, Env, ManualClock, Random, SeededRandom};
 pub use error::{CommitError, EngineError, TxError, TxErrorKind};
+pub use heads::Fate;
 pub use limits::{Limits, Usage};
 pub use reservation::{RESERVATION_NS_MAX, Reservation, ReserveTicket};
 pub use scan::{FETCH_MAX, PREFETCH, Row, Scan};

@@ -15,6 +15,7 @@ use value::schema::{IndexSchema, Schema, TableSchema};
 use value::{DocumentId, FieldPath, IndexName, Interval, TableName, Timestamp};
 
 use crate::catalog::{IndexDef, IndexRow, IndexState, SchemaState, TableDef, schema_row};
+use crate::commit::Committed;
 use crate::document::CREATION_TIME_FIELD;
 use crate::engine::{AppendOutcome, Engine, Head};
 use crate::error::{CommitError, EngineError, TxError};
@@ -170,7 +171,7 @@ impl Engine {
             let mut tx = self.begin(Head::Applied);
             let result = body(&mut tx)?;
             match self.commit(&mut tx, None) {
-                Ok(committed) => match self.until_durable(committed.ts, committed.epoch)? {
+                Ok(committed) => match self.until_durable(&committed)? {
                     true => return Ok((result, committed.ts)),
                     false => last = CommitError::Aborted,
                 },
@@ -181,11 +182,10 @@ impl Engine {
         Err(last.into())
     }
 
-    /// Appends until `ts` is on disk. False: it was taken back.
-    fn until_durable(&self, ts: Timestamp, epoch: u64) -> Result<bool, EngineError> {
+    /// Appends until a commit is on disk. False: it was taken back.
+    fn until_durable(&self, committed: &Committed) -> Result<bool, EngineError> {
         loop {
-            let fate = self.heads.read().fate(ts, epoch);
-            match fate {
+            match self.fate(committed) {
                 Fate::Durable => return Ok(true),
                 Fate::TakenBack => return Ok(false),
                 Fate::Waiting => {}

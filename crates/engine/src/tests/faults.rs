@@ -11,7 +11,7 @@ use store::{
 use value::{Interval, Timestamp, object};
 
 use super::world::{World, collect, index_name, indexed, numbers, table, tables};
-use crate::{AppendOutcome, CommitError, Committed, Head, Options};
+use crate::{AppendOutcome, CommitError, Committed, Fate, Head, Options};
 
 /// What the next append does instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,7 +264,6 @@ fn a_lost_group_below_reserved_timestamps_is_not_taken_for_written() {
 /// The head may pass the timestamp of a lost commit before anybody asks what became of it.
 #[test]
 fn a_lost_commit_below_the_head_of_a_later_epoch_stays_lost() {
-    use crate::heads::Fate;
     let (world, store) = world();
     world.insert("rooms", object! {});
     let kept = add(&world, object! {});
@@ -273,7 +272,7 @@ fn a_lost_commit_below_the_head_of_a_later_epoch_stays_lost() {
     let lost = add(&world, object! {});
     world.engine.append_pending();
     let next = add(&world, object! {});
-    let fate = |of: &Committed| world.engine.heads.read().fate(of.ts, of.epoch);
+    let fate = |of: &Committed| world.engine.fate(of);
     assert_eq!(
         [fate(&kept), fate(&lost), fate(&next)],
         [Fate::Durable, Fate::TakenBack, Fate::Waiting]

@@ -11,9 +11,9 @@ use value::{DocumentId, Value, object};
 
 use super::faults::{Fault, FaultyStore};
 use super::world::{World, all, collect, index, indexed, numbers, table, tables};
-use crate::heads::Fate;
 use crate::{
-    CommitError, Committed, Engine, Head, Options, RESERVATION_NS_MAX, Reservation, Transaction,
+    CommitError, Committed, Engine, Fate, Head, Options, RESERVATION_NS_MAX, Reservation,
+    Transaction,
 };
 
 /// Runs `body` until it is committed. Counts the attempts that were refused.
@@ -196,7 +196,7 @@ fn failing_appends_lose_nothing_that_was_acknowledged() {
                     8 => store.fail_next(Fault::UnknownWritten),
                     _ => {}
                 }
-                let fate = || world.engine.heads.read().fate(committed.ts, committed.epoch);
+                let fate = || world.engine.fate(&committed);
                 while fate() == Fate::Waiting {
                     thread::yield_now();
                 }
