@@ -244,7 +244,11 @@ impl Engine {
 
     /// Commits that became durable since the last call, oldest first.
     pub fn take_published(&self) -> Vec<Arc<LogEntry>> {
-        self.published.lock().drain(..).collect()
+        // Entries are there before the head is: what is above it waits for the next call.
+        let durable = self.durable();
+        let mut published = self.published.lock();
+        let ready = published.partition_point(|entry| entry.ts <= durable);
+        published.drain(..ready).collect()
     }
 
     /// Figures for people who watch.

@@ -44,7 +44,7 @@ impl Runtime {
         let running = tokio::spawn(invoke::run_action(function, call.args, ctx));
         match running.await {
             Ok(end) => CallEnd { result: end.result, log_lines: end.log_lines, ts },
-            Err(_) => self.stopped(),
+            Err(_) => self.lost(),
         }
     }
 
@@ -53,7 +53,7 @@ impl Runtime {
     pub async fn transact(self: &Arc<Self>, step: Step) -> Result<bool> {
         let (done, end) = channel();
         self.step(step, done);
-        let end = end.await.unwrap_or_else(|_| self.stopped());
+        let end = end.await.unwrap_or_else(|_| self.lost());
         Ok(matches!(end.result?, Value::Boolean(true)))
     }
 
@@ -250,7 +250,7 @@ impl JobHost for Host {
             let began = runtime.engine().env().clock.now();
             let (sender, ended) = tokio::sync::oneshot::channel();
             runtime.job_mutation(call, Box::new(move |end| drop(sender.send(end))));
-            let end = ended.await.unwrap_or_else(|_| Some(runtime.stopped()));
+            let end = ended.await.unwrap_or_else(|_| Some(runtime.lost()));
             end.map(|end| outcome(&runtime, began, end))
         })
     }

@@ -14,6 +14,7 @@ mod entry;
 mod session;
 mod state;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use engine::LogEntry;
@@ -89,7 +90,11 @@ fn start_all(runtime: &Arc<Runtime>, runs: Vec<Run>) {
 
 /// Runs a live query at one timestamp, and installs what it gave.
 fn carry_out(runtime: &Arc<Runtime>, run: Run) {
-    let ended = match run_at(runtime, &run) {
+    let ran = catch_unwind(AssertUnwindSafe(|| run_at(runtime, &run)));
+    let ran = ran.unwrap_or_else(|_| {
+        Err(Error::system("InternalServerError", "the run of a live query panicked"))
+    });
+    let ended = match ran {
         Ok(end) => end,
         Err(error) => return retry_or_fail(runtime, &run, &error),
     };

@@ -1,5 +1,6 @@
-//! Threads: workers that run bodies, and one that writes to disk and publishes.
+//! Threads: workers that run bodies, one that writes to disk and publishes, one that removes old versions.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -9,6 +10,10 @@ use crate::runtime::Runtime;
 
 /// How long the writer sleeps when nothing is committed, and between tries when the store is out of order.
 const IDLE: Duration = Duration::from_millis(200);
+/// How often old versions are looked for.
+const COLLECT_EVERY: Duration = Duration::from_secs(1);
+/// Rows that are looked at in one step.
+const COLLECT_ROWS: usize = 2000;
 /// Stack of a worker, in bytes: values nest, and so do calls.
 const WORKER_STACK_BYTES: usize = 8 << 20;
 
@@ -18,6 +23,7 @@ pub struct Pool {
     stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<()>>,
     writer: Option<JoinHandle<()>>,
+    collector: Option<JoinHandle<()>>,
 }
 
 impl Pool {
@@ -32,7 +38,11 @@ impl Pool {
             let builder = std::thread::Builder::new().name(format!("worker-{number}"));
             let run = move || {
                 while let Some(work) = runtime.work.next() {
-                    work(&runtime);
+                    // A fault of ours ends the call it happened in; whoever waits for it is told by
+                    // the callback that is dropped on the way.
+                    if catch_unwind(AssertUnwindSafe(|| work(&runtime))).is_err() {
+                        tracing::error!("a worker panicked; the call has ended");
+                    }
                 }
             };
             threads.push(builder.stack_size(WORKER_STACK_BYTES).spawn(run)?);
@@ -44,10 +54,24 @@ impl Pool {
                 while !stop.load(Ordering::Acquire) {
                     runtime.engine().wait_for_work(IDLE);
                     runtime.append();
+                    if runtime.engine().is_in_doubt() {
+                        std::thread::sleep(IDLE);
+                    }
                 }
             })?
         };
-        Ok(Self { runtime: Arc::clone(runtime), stop, workers: threads, writer: Some(writer) })
+        let collector = {
+            let (runtime, stop) = (Arc::clone(runtime), Arc::clone(&stop));
+            let builder = std::thread::Builder::new().name("collector".to_owned());
+            builder.spawn(move || collect(&runtime, &stop))?
+        };
+        Ok(Self {
+            runtime: Arc::clone(runtime),
+            stop,
+            workers: threads,
+            writer: Some(writer),
+            collector: Some(collector),
+        })
     }
 
     /// Lets running and waiting jobs end, writes what they committed, and stops.
@@ -58,9 +82,24 @@ impl Pool {
             drop(worker.join());
         }
         self.stop.store(true, Ordering::Release);
-        if let Some(writer) = self.writer.take() {
-            drop(writer.join());
+        for thread in self.writer.take().into_iter().chain(self.collector.take()) {
+            thread.thread().unpark();
+            drop(thread.join());
         }
         while self.runtime.append() {}
+    }
+}
+
+/// Removes old versions, a little at a time, so that nobody waits for it.
+fn collect(runtime: &Arc<Runtime>, stop: &AtomicBool) {
+    while !stop.load(Ordering::Acquire) {
+        match runtime.engine().collect(COLLECT_ROWS) {
+            Ok(false) => std::thread::yield_now(),
+            Ok(true) => std::thread::park_timeout(COLLECT_EVERY),
+            Err(error) => {
+                tracing::warn!(%error, "old versions could not be removed");
+                std::thread::park_timeout(COLLECT_EVERY);
+            }
+        }
     }
 }

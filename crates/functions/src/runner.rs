@@ -9,7 +9,7 @@
 //! A conflict never reaches the client. What a failed body read may not be durable yet either, so its
 //! error waits as well.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use engine::{CommitError, Committed, Head, Reservation, Transaction, system};
@@ -93,18 +93,17 @@ impl Runtime {
     /// no session then shows a commit before the answer. `None`: it joined.
     fn join(self: &Arc<Self>, key: RequestKey, call: &ClientCall, done: Done) -> Option<Done> {
         let run = (key, identity_of(&call.caller));
-        let mut running = self.requests.lock();
-        if let Some(others) = running.get_mut(&run) {
-            others.push(done);
-            return None;
+        {
+            let mut running = self.requests.lock();
+            if let Some(others) = running.get_mut(&run) {
+                others.push(done);
+                return None;
+            }
+            running.insert(run.clone(), Vec::new());
         }
-        running.insert(run.clone(), Vec::new());
-        drop(running);
-        let runtime = Arc::downgrade(self);
+        let joined = Joined { runtime: Arc::downgrade(self), run };
         Some(Box::new(move |end| {
-            let runtime = runtime.upgrade();
-            let others = runtime.and_then(|runtime| runtime.requests.lock().remove(&run));
-            others.into_iter().flatten().for_each(|other| other(end.clone()));
+            joined.take().into_iter().for_each(|other| other(end.clone()));
             done(end);
         }))
     }
@@ -233,6 +232,26 @@ impl Attempt {
                 }
             }),
         );
+    }
+}
+
+/// Those who sent a request again while it runs. However the run ends, they are let go.
+struct Joined {
+    runtime: Weak<Runtime>,
+    run: (RequestKey, String),
+}
+
+impl Joined {
+    fn take(&self) -> Vec<Done> {
+        let runtime = self.runtime.upgrade();
+        runtime.and_then(|runtime| runtime.requests.lock().remove(&self.run)).unwrap_or_default()
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        // Their callbacks are dropped with it, which tells them that there is no answer.
+        drop(self.take());
     }
 }
 

@@ -208,7 +208,7 @@ impl Runtime {
     pub async fn query_async(self: &Arc<Self>, call: ClientCall, at: Option<Timestamp>) -> CallEnd {
         let (done, end) = channel();
         self.query(call, at, done);
-        end.await.unwrap_or_else(|_| self.stopped())
+        end.await.unwrap_or_else(|_| self.lost())
     }
 
     /// As [`Runtime::mutation`], to be awaited.
@@ -220,7 +220,7 @@ impl Runtime {
     ) -> CallEnd {
         let (done, end) = channel();
         self.mutation(call, key, parent, done);
-        end.await.unwrap_or_else(|_| self.stopped())
+        end.await.unwrap_or_else(|_| self.lost())
     }
 
     /// Runs the waiting piece of work at a position, in turn or drawn by a simulation. False: none
@@ -330,9 +330,9 @@ impl Runtime {
         self.failed(Error::system("TooManyConcurrentRequests", "too many calls wait for a worker"))
     }
 
-    /// The queue was closed while the call waited.
-    pub(crate) fn stopped(&self) -> CallEnd {
-        self.failed(Error::system("ServerShutdown", "the server stops"))
+    /// A call that was lost on its way: a worker panicked, or stopped.
+    pub fn lost(&self) -> CallEnd {
+        self.failed(Error::system("InternalServerError", "the call was lost"))
     }
 }
 

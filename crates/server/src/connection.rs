@@ -239,7 +239,8 @@ impl Connection {
         let call_id = call.call_id;
         let client =
             ClientCall { path: call.path.to_string(), args: call.args, caller: call.identity };
-        let done = Box::new(move |end| inbox.push(Event::Mutation { request, end, call_id }));
+        let mut answer = Answer { inbox, request, call_id, runtime: Arc::downgrade(&self.runtime) };
+        let done = Box::new(move |end| answer.give(end));
         self.runtime.mutation(client, key, Parent::default(), done);
     }
 
@@ -254,6 +255,31 @@ impl Connection {
             journal: subscription.journal.clone(),
         };
         self.live.subscribe(subscription.query.0, spec);
+    }
+}
+
+/// The promise of an answer to a mutation. Dropped without one, it says so: a session whose call was
+/// lost is closed, and its client sends the mutation again.
+struct Answer {
+    inbox: Inbox,
+    request: RequestId,
+    call_id: String,
+    runtime: std::sync::Weak<Runtime>,
+}
+
+impl Answer {
+    fn give(&mut self, end: CallEnd) {
+        let (request, call_id) = (self.request, std::mem::take(&mut self.call_id));
+        self.inbox.push(Event::Mutation { request, end, call_id });
+        self.runtime = std::sync::Weak::new();
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.upgrade() {
+            self.give(runtime.lost());
+        }
     }
 }
 

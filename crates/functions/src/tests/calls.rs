@@ -127,7 +127,7 @@ fn nested_mutations_roll_back_and_their_caller_goes_on() {
     assert!(
         world
             .fails("m:wrongKind", object! {})
-            .contains("Trying to execute m:send as Query, but it is defined as Mutation.")
+            .contains("Trying to execute m.js:send as Query, but it is defined as Mutation.")
     );
     assert!(
         world.fails("m:missing", object! {}).contains("Could not find function for 'm:nothing'.")

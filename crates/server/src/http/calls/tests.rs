@@ -189,9 +189,9 @@ async fn functions_that_fail_answer_200() {
     check("query", "x:y", json!({}), missing).await;
     let internal = failure("\nCould not find public function for 'notes:secret'.");
     check("query", "notes:secret", json!({}), internal).await;
-    let wrong = "\nTrying to execute notes:count as Mutation, but it is defined as Query.";
+    let wrong = "\nTrying to execute notes.js:count as Mutation, but it is defined as Query.";
     check("mutation", "notes:count", json!({}), failure(wrong)).await;
-    let wrong = "\nTrying to execute notes:add as Action, but it is defined as Mutation.";
+    let wrong = "\nTrying to execute notes.js:add as Action, but it is defined as Mutation.";
     check("action", "notes:add", json!({}), failure(wrong)).await;
     let answer = world.call("mutation", "notes:add", json!({})).await;
     assert!(answer["errorMessage"].as_str().unwrap().contains("ArgumentValidationError"));
@@ -400,7 +400,7 @@ async fn batches() {
     let queries = [call("notes:count"), call("notes:fail"), call("notes:add")];
     let (status, body) = world.post("/api/query_batch", &[], json!({"queries":queries})).await;
     assert_eq!(status, 200);
-    let wrong = "\nTrying to execute notes:add as Query, but it is defined as Mutation.";
+    let wrong = "\nTrying to execute notes.js:add as Query, but it is defined as Mutation.";
     let expected = [success(json!(0.0)), failure("\nUncaught Error: boom"), failure(wrong)];
     assert_eq!(body, json!({"results":expected}));
     let one_bad = json!({"queries":[call("notes:count"), call("a-b:c")]});
