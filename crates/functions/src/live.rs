@@ -115,7 +115,7 @@ fn carry_out(runtime: &Arc<Runtime>, run: Run) {
         let head = state.head();
         let later = runtime.engine().log_between(run.at, head);
         let read_identity = ended.observed.identity;
-        state.install(run.entry, run.at, result, reads, later.as_deref(), read_identity)
+        state.install(&run, result, reads, later.as_deref(), read_identity)
     };
     // The transaction pins its snapshot: let go before others are started.
     drop(ended);

@@ -206,21 +206,25 @@ impl State {
         (runs, sessions.map(|session| Arc::clone(&session.waker)).collect())
     }
 
-    /// Installs the result of a run at `at`; `later` are the commits in `(at, head]`, if still known.
+    /// Installs the result of a run; `later` are the commits in `(run.at, head]`, if still known.
     pub(crate) fn install(
         &mut self,
-        id: EntryId,
-        at: Timestamp,
+        run: &Run,
         result: LiveResult,
         reads: Arc<ReadSet>,
         later: Option<&[Arc<LogEntry>]>,
         read_identity: bool,
     ) -> Todo {
         self.runs += 1;
+        let (id, at) = (run.entry, run.at);
         let Some(entry) = self.entries.get_mut(&id) else { return (Vec::new(), Vec::new()) };
         entry.running.remove(&at);
         entry.runs += 1;
         entry.failures = 0;
+        if run.journal.is_none() && entry.journal.is_some() {
+            // Begun before another first run had given the page its end.
+            return (vec![begin_run(id, entry, at)], Vec::new());
+        }
         let mut to = match later {
             Some(later) => later.iter().find(|commit| commit.hit(&reads).is_some()).map(|hit| {
                 entry.caused_by = Some((hit.ts, hit.source.clone()));
