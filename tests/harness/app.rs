@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use functions::{
-    App, AnyDocument, Doc, Id, MutationCtx, Order, PaginationOptions, PaginationResult, QueryCtx,
+    AnyDocument, App, Doc, Id, MutationCtx, Order, PaginationOptions, PaginationResult, QueryCtx,
     Result, Shape, application_error, error, object,
 };
 use serde::{Deserialize, Serialize};
@@ -221,10 +221,7 @@ fn page(ctx: &QueryCtx, args: Page) -> Result<PaginationResult<Doc<Message>>> {
 /// What the caller wrote; nothing for nobody.
 fn mine(ctx: &QueryCtx, (): ()) -> Result<Vec<Doc<Message>>> {
     let Some(user) = ctx.auth().get_user_identity()? else { return Ok(Vec::new()) };
-    ctx.db()
-        .query::<Message>()
-        .with_index("by_author", |q| q.eq("author", &user.subject))
-        .collect()
+    ctx.db().query::<Message>().with_index("by_author", |q| q.eq("author", &user.subject)).collect()
 }
 
 fn find(ctx: &QueryCtx, name: &str) -> Result<Option<Doc<Counter>>> {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use functions::Caller;
-use protocol::{Close, ClientVersion, Input, Options, Outgoing, Token, Verified};
+use protocol::{ClientVersion, Close, Input, Options, Outgoing, Token, Verified};
 use serde_json::{Value as Json, json};
 use server::connection::{Connection, Event, Out};
 use value::Timestamp;
@@ -296,7 +296,8 @@ impl Client {
     pub fn subscribe(&mut self, path: &str, args: Json) -> u32 {
         let id = self.next_query;
         self.next_query += 1;
-        let query = Shown { path: path.to_owned(), args: json!([args]), journal: None, result: None };
+        let query =
+            Shown { path: path.to_owned(), args: json!([args]), journal: None, result: None };
         if self.link.is_some() {
             let mut add = add(id, &query);
             add.as_object_mut().expect("an object").remove("journal");
@@ -433,9 +434,8 @@ impl Client {
         self.version = end;
         self.observed = self.observed.max(Some(end.2));
         self.unfollowed = false;
-        let is_settled = |request: &Request| {
-            request.answered.as_ref().is_some_and(|(ts, _)| *ts <= end.2)
-        };
+        let is_settled =
+            |request: &Request| request.answered.as_ref().is_some_and(|(ts, _)| *ts <= end.2);
         for (id, request) in self.requests.extract_if(.., |_, request| is_settled(request)) {
             if request.awaits_another {
                 self.settled.insert(id, request);
@@ -454,7 +454,8 @@ impl Client {
             assert!(last < i64::from(id), "{}: queries out of order", self.name);
             if let (Some(outcome), Some(query)) = (&outcome, self.queries.get_mut(&id)) {
                 assert!(
-                    query.result.as_ref() != Some(outcome) || matches!(outcome, Outcome::Failed(..)),
+                    query.result.as_ref() != Some(outcome)
+                        || matches!(outcome, Outcome::Failed(..)),
                     "{}: query {id} is sent again without a change",
                     self.name
                 );
@@ -553,9 +554,8 @@ fn add(id: u32, query: &Shown) -> Json {
 }
 
 fn version(json: &Json) -> (u32, u32, Timestamp) {
-    let number = |name: &str| {
-        u32::try_from(json[name].as_u64().expect("a number")).expect("a small number")
-    };
+    let number =
+        |name: &str| u32::try_from(json[name].as_u64().expect("a number")).expect("a small number");
     let ts = Timestamp::from_wire(json["ts"].as_str().expect("a timestamp")).expect("base64");
     (number("querySet"), number("identity"), ts)
 }

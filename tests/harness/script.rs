@@ -105,7 +105,10 @@ impl Stage {
     fn block(&mut self, commands: &[String]) -> String {
         let mut repeated = false;
         for command in commands {
-            match command.split_once("x ").and_then(|(n, rest)| Some((n.parse::<u32>().ok()?, rest))) {
+            match command
+                .split_once("x ")
+                .and_then(|(n, rest)| Some((n.parse::<u32>().ok()?, rest)))
+            {
                 Some((times, rest)) => {
                     for turn in 0..times {
                         self.command(&rest.replace('%', &turn.to_string()));
@@ -292,7 +295,9 @@ impl Stage {
         }
         self.runs = now;
         let lines = lines.into_iter().filter(|(_, new)| *new > 0);
-        lines.map(|(line, new)| if new == 1 { line } else { format!("{line}, {new} runs") }).collect()
+        lines
+            .map(|(line, new)| if new == 1 { line } else { format!("{line}, {new} runs") })
+            .collect()
     }
 }
 
@@ -305,7 +310,8 @@ fn counted(output: Vec<String>) -> Vec<String> {
             rest.push(line);
             continue;
         };
-        let kind = if what.starts_with("answer") { 0 } else { usize::from(!what.starts_with("v(")) + 1 };
+        let kind =
+            if what.starts_with("answer") { 0 } else { usize::from(!what.starts_with("v(")) + 1 };
         counts.entry(name.to_owned()).or_default()[kind] += 1;
     }
     let line = |(name, [answers, transitions, changes]): (String, [u64; 3])| {
@@ -379,9 +385,10 @@ impl Symbols {
                 let mut shown = serde_json::Map::new();
                 for (name, field) in fields.iter().filter(|(name, _)| *name != "_creationTime") {
                     let field = match (name.as_str(), field) {
-                        ("continueCursor" | "splitCursor" | "cursor" | "endCursor", Json::String(text)) => {
-                            Json::from(symbol("cursor-", &mut self.cursors, text))
-                        }
+                        (
+                            "continueCursor" | "splitCursor" | "cursor" | "endCursor",
+                            Json::String(text),
+                        ) => Json::from(symbol("cursor-", &mut self.cursors, text)),
                         _ => self.shown(field),
                     };
                     shown.insert(name.clone(), field);
@@ -413,7 +420,8 @@ impl Symbols {
             }
             Json::Array(items) => items.iter().map(|item| self.real_value(item)).collect(),
             Json::Object(fields) => {
-                let fields = fields.iter().map(|(name, field)| (name.clone(), self.real_value(field)));
+                let fields =
+                    fields.iter().map(|(name, field)| (name.clone(), self.real_value(field)));
                 Json::Object(fields.collect())
             }
             other => other.clone(),

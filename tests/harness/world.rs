@@ -167,10 +167,9 @@ impl Judge {
         let end = without_pauses(|| functions::run(&function, args, start, tx));
         match end.result {
             Ok(value) => Fresh::Value(value::json::to_json(&value)),
-            Err(error) if error.is_deterministic() => Fresh::Failed(
-                error.message().to_owned(),
-                error.data().map(value::json::to_json),
-            ),
+            Err(error) if error.is_deterministic() => {
+                Fresh::Failed(error.message().to_owned(), error.data().map(value::json::to_json))
+            }
             Err(_) => Fresh::TooOld,
         }
     }

@@ -1,4 +1,7 @@
 //! Tests of the whole: golden scripts, the shape of the workspace, the program under fire.
 
+#![expect(clippy::unwrap_used, reason = "in tests a panic is the answer")]
+
+mod crash;
 mod imports;
 mod scripts;

@@ -1,6 +1,10 @@
 //! What may go wrong in a run, drawn once for each seed: a run with all faults hides some of them.
 
+use std::sync::Arc;
+
 use engine::Options;
+use store::{Durability, MemoryStore, SqliteOptions, SqliteStore, Store};
+use tempfile::TempDir;
 
 use crate::workload::Rng;
 
@@ -26,6 +30,8 @@ pub(crate) struct Faults {
     pub(crate) cache_bytes: usize,
     /// Seconds of history kept.
     pub(crate) retention_s: u64,
+    /// The disk is SQLite's, not the reference in memory.
+    pub(crate) sqlite: bool,
 }
 
 impl Faults {
@@ -45,7 +51,18 @@ impl Faults {
             interleave,
             cache_bytes: *rng.pick(&[0, 500, 4000, 1 << 20]),
             retention_s: *rng.pick(&[120, 3600]),
+            sqlite: rng.chance(4),
         }
+    }
+
+    /// The disk, and the folder it is in.
+    pub(crate) fn disk(&self) -> (Arc<dyn Store>, Option<TempDir>) {
+        if !self.sqlite {
+            return (Arc::new(MemoryStore::new()), None);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions { durability: Durability::Relaxed, ..SqliteOptions::default() };
+        (Arc::new(SqliteStore::open(folder.path(), &options).unwrap()), Some(folder))
     }
 
     pub(crate) fn options(&self) -> Options {

@@ -36,7 +36,11 @@ impl Done {
                 if self.result == json!(-1.0) { Place::OnlyRead } else { Place::Wrote }
             }
             "counters:transfer" => {
-                if self.result[2] == json!(0.0) { Place::OnlyRead } else { Place::Wrote }
+                if self.result[2] == json!(0.0) {
+                    Place::OnlyRead
+                } else {
+                    Place::Wrote
+                }
             }
             "counters:getOrCreate" => Place::MayHaveWritten,
             _ => Place::Wrote,
@@ -58,14 +62,15 @@ struct Message {
 }
 
 /// The data.
-#[derive(Default)]
 pub(crate) struct Model {
     messages: Vec<Message>,
     counters: BTreeMap<String, f64>,
     ids: BTreeMap<String, Json>,
     message_ids: BTreeSet<String>,
-    /// Every value that each counter ever had.
-    pub(crate) had: BTreeMap<String, BTreeSet<i64>>,
+    /// Every value that each counter ever had, and since when first.
+    pub(crate) had: BTreeMap<String, BTreeMap<i64, Timestamp>>,
+    /// The timestamp of the mutation that is applied.
+    now: Timestamp,
 }
 
 fn text<'a>(args: &'a Json, name: &str) -> &'a str {
@@ -77,9 +82,22 @@ fn number(args: &Json, name: &str) -> f64 {
 }
 
 impl Model {
+    /// No data.
+    pub(crate) fn new() -> Self {
+        Self {
+            messages: Vec::new(),
+            counters: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            message_ids: BTreeSet::new(),
+            had: BTreeMap::new(),
+            now: Timestamp(0),
+        }
+    }
+
     /// Applies a mutation; its result must be the one that was answered.
     pub(crate) fn apply(&mut self, done: &Done) {
         let Done { path, args, result, .. } = done;
+        self.now = done.ts;
         let expected = match path.as_str() {
             "messages:send" => {
                 self.send(args, text(args, "author"));
@@ -135,7 +153,8 @@ impl Model {
     }
 
     fn note(&mut self, name: &str, value: f64) {
-        self.had.entry(name.to_owned()).or_default().insert(value as i64);
+        let had = self.had.entry(name.to_owned()).or_default();
+        had.entry(value as i64).or_insert(self.now);
     }
 
     fn bump(&mut self, name: &str) -> f64 {

@@ -9,6 +9,7 @@ use protocol::Input;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use serde_json::json;
+use tempfile::TempDir;
 use tests::app::{base, on_pause};
 use tests::client::{Client, Who};
 use tests::faults::{AppendFault, on_scan};
@@ -87,6 +88,8 @@ pub(crate) struct Sim {
     interleave: Rc<Interleave>,
     messages: u64,
     trace: bool,
+    /// Removed with the run.
+    _folder: Option<TempDir>,
 }
 
 impl Sim {
@@ -95,7 +98,8 @@ impl Sim {
         let faults = Faults::draw(&mut rng);
         let application = base().build().expect("the application is sound");
         stop_interleaving();
-        let world = World::new(application, seed, faults.options());
+        let (disk, folder) = faults.disk();
+        let world = World::on(disk, application, seed, faults.options());
         let name = |number: u64| format!("c{number}");
         let interleave = Rc::new(Interleave {
             runtime: RefCell::new(Arc::clone(&world.runtime)),
@@ -117,6 +121,7 @@ impl Sim {
             interleave,
             messages: 0,
             trace,
+            _folder: folder,
         }
     }
 
@@ -337,7 +342,10 @@ impl Sim {
             println!("{} waits for {:?}", client.name, client.requests);
         }
         let stats = self.world.runtime.stats();
-        panic!("the world does not become quiet: {stats:?} {:?}", self.world.runtime.live().stats());
+        panic!(
+            "the world does not become quiet: {stats:?} {:?}",
+            self.world.runtime.live().stats()
+        );
     }
 
     fn pump(&mut self, client: usize) {

@@ -1,0 +1,330 @@
+//! The real program, killed under load: what it acknowledged is there, once.
+//!
+//! Eight clients send unique messages and keep their sessions over every kill; after each one they send
+//! again what was not answered. Nothing here waits for time: the program is killed after a number of
+//! answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use parking_lot::Mutex;
+use serde_json::{Value as Json, json};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// Clients at a time, and mutations that each has under way.
+const CLIENTS: u32 = 8;
+const UNDER_WAY: usize = 4;
+/// Answers after which the program is killed: chosen uneven, so that it is hit anywhere.
+const KILLS: &[usize] = &[1, 37, 150, 411, 593, 1200];
+/// Longest wait for anything; never reached unless something hangs.
+const HANGS: Duration = Duration::from_secs(60);
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// The program under test: CONCAVE_BIN, else the one beside this test.
+fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os("CONCAVE_BIN") {
+        return PathBuf::from(path);
+    }
+    let test = std::env::current_exe().unwrap();
+    let path = test.ancestors().nth(2).expect("target/debug/deps/it").join("concave");
+    assert!(path.exists(), "{} is missing: cargo build --bin concave", path.display());
+    path
+}
+
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(data: &Path) -> Self {
+        let log =
+            std::fs::File::options().create(true).append(true).open(data.join("log")).unwrap();
+        let mut child = Command::new(program())
+            .args(["serve", "--app", "presence", "--dev-auth", "--port", "0", "--site-port", "0"])
+            .arg("--data")
+            .arg(data.join("data"))
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on http://").map(str::to_owned);
+        let log = || std::fs::read_to_string(data.join("log")).unwrap_or_default();
+        let address = address.unwrap_or_else(|| panic!("it did not start: {line:?} {}", log()));
+        Self { child, address }
+    }
+
+    /// No goodbye.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to end, and waits until it has.
+    fn terminate(mut self) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A test that fails must not leave it behind; one that has ended already says so.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn token(data: &Path) -> String {
+    let data = data.join("data");
+    let output = Command::new(program())
+        .args(["token", "--user", "alice", "--ttl", "86400", "--data"])
+        .arg(data)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// What all clients have sent, and what was answered.
+#[derive(Default)]
+struct Record {
+    sent: BTreeSet<String>,
+    answered: BTreeMap<String, String>,
+    draining: bool,
+}
+
+struct Client {
+    number: u32,
+    connections: u32,
+    requests: u32,
+    unanswered: BTreeMap<u32, String>,
+    token: String,
+    conversation: String,
+    record: Arc<Mutex<Record>>,
+    answers: watch::Sender<usize>,
+}
+
+async fn open(address: &str, session: u32, connections: u32, token: &str) -> Option<Socket> {
+    let url = format!("ws://{address}/api/1.48.0/sync");
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.ok()?;
+    let frames = [
+        json!({
+            "type": "Connect", "sessionId": format!("00000000-0000-4000-8000-{session:012x}"),
+            "connectionCount": connections, "lastCloseReason": "InitialConnect",
+        }),
+        json!({ "type": "Authenticate", "baseVersion": 0, "tokenType": "User", "value": token }),
+    ];
+    for frame in frames {
+        send(&mut socket, &frame).await?;
+    }
+    Some(socket)
+}
+
+async fn send(socket: &mut Socket, frame: &Json) -> Option<()> {
+    socket.send(Message::text(frame.to_string())).await.ok()
+}
+
+/// The next message of the protocol; `None`: the connection is over.
+async fn receive(socket: &mut Socket) -> Option<Json> {
+    loop {
+        match tokio::time::timeout(HANGS, socket.next()).await.expect("the server hangs")? {
+            Ok(Message::Text(text)) => return serde_json::from_str(&text).ok(),
+            Ok(Message::Ping(_) | Message::Pong(_)) => {}
+            Ok(_) | Err(_) => return None,
+        }
+    }
+}
+
+impl Client {
+    async fn run(mut self, mut address: watch::Receiver<String>) {
+        loop {
+            let now = address.borrow_and_update().clone();
+            if let Some(socket) = open(&now, self.number, self.connections, &self.token).await {
+                self.connections += 1;
+                self.serve(socket).await;
+            }
+            if self.is_done() {
+                return;
+            }
+            // It is gone; the next one has another address.
+            let next = tokio::time::timeout(HANGS, address.changed()).await;
+            next.expect("no server comes").expect("the test goes on");
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.record.lock().draining && self.unanswered.is_empty()
+    }
+
+    /// Until the connection ends, or everything is answered.
+    async fn serve(&mut self, mut socket: Socket) -> Option<()> {
+        for (request, body) in self.unanswered.clone() {
+            send(&mut socket, &self.mutation(request, &body)).await?;
+        }
+        loop {
+            while self.unanswered.len() < UNDER_WAY && !self.record.lock().draining {
+                let (request, body) = (self.requests, format!("{}-{}", self.number, self.requests));
+                self.requests += 1;
+                self.unanswered.insert(request, body.clone());
+                self.record.lock().sent.insert(body.clone());
+                send(&mut socket, &self.mutation(request, &body)).await?;
+            }
+            if self.is_done() {
+                return None;
+            }
+            let message = receive(&mut socket).await?;
+            match message["type"].as_str() {
+                Some("MutationResponse") => self.answered(&message),
+                Some("AuthError" | "FatalError") => panic!("{message}"),
+                Some(_) | None => {}
+            }
+        }
+    }
+
+    fn answered(&mut self, message: &Json) {
+        assert_eq!(message["success"], true, "{message}");
+        let request = u32::try_from(message["requestId"].as_u64().unwrap()).unwrap();
+        let body = self.unanswered.remove(&request).expect("answered once on a connection");
+        let id = message["result"].as_str().unwrap().to_owned();
+        assert!(self.record.lock().answered.insert(body, id).is_none());
+        self.answers.send_modify(|answers| *answers += 1);
+    }
+
+    fn mutation(&self, request: u32, body: &str) -> Json {
+        json!({
+            "type": "Mutation", "requestId": request, "udfPath": "messages:send",
+            "args": [{ "conversationId": self.conversation, "body": body }],
+        })
+    }
+}
+
+/// One mutation of a session of its own.
+async fn call(address: &str, token: &str, path: &str, args: Json) -> Json {
+    let mut socket = open(address, 1_000_000, 0, token).await.unwrap();
+    let frame = json!({ "type": "Mutation", "requestId": 0, "udfPath": path, "args": [args] });
+    send(&mut socket, &frame).await.unwrap();
+    loop {
+        let message = receive(&mut socket).await.unwrap();
+        if message["type"] == "MutationResponse" {
+            assert_eq!(message["success"], true, "{message}");
+            return message["result"].clone();
+        }
+    }
+}
+
+/// Every message that is stored: body and id.
+async fn stored(address: &str, token: &str, conversation: &str) -> Vec<(String, String)> {
+    let mut socket = open(address, 2_000_000, 0, token).await.unwrap();
+    let (mut cursor, mut found) = (Json::Null, Vec::new());
+    for query in 0.. {
+        let options = json!({ "numItems": 500.0, "cursor": cursor });
+        let add = json!({
+            "type": "Add", "queryId": query, "udfPath": "messages:list",
+            "args": [{ "conversationId": conversation, "paginationOpts": options }],
+        });
+        let frame = json!({
+            "type": "ModifyQuerySet", "baseVersion": query, "newVersion": query + 1,
+            "modifications": [add],
+        });
+        send(&mut socket, &frame).await.unwrap();
+        let page = loop {
+            let message = receive(&mut socket).await.unwrap();
+            let changes = message["modifications"].as_array().cloned().unwrap_or_default();
+            if let Some(change) = changes.into_iter().find(|change| change["queryId"] == query) {
+                break change["value"].clone();
+            }
+        };
+        let text = |row: &Json, name: &str| row[name].as_str().unwrap().to_owned();
+        let rows = page["page"].as_array().unwrap_or_else(|| panic!("{page}"));
+        found.extend(rows.iter().map(|row| (text(row, "body"), text(row, "_id"))));
+        if page["isDone"] == true {
+            break;
+        }
+        cursor = page["continueCursor"].clone();
+    }
+    found
+}
+
+/// Nothing acknowledged is missing, nothing is there twice, nothing that nobody sent.
+fn check(found: &[(String, String)], record: &Record, acknowledged: &BTreeMap<String, String>) {
+    let by_body: BTreeMap<&str, &str> =
+        found.iter().map(|(body, id)| (body.as_str(), id.as_str())).collect();
+    assert_eq!(by_body.len(), found.len(), "a message is there twice");
+    for (body, id) in acknowledged {
+        assert_eq!(
+            by_body.get(body.as_str()),
+            Some(&id.as_str()),
+            "acknowledged, and lost: {body}"
+        );
+    }
+    assert!(by_body.keys().all(|body| record.sent.contains(*body)), "nobody sent that");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_kills_and_is_there_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let mut server = Server::start(data);
+    let token = token(data);
+    let conversation =
+        call(&server.address, &token, "conversations:create", json!({ "memberIds": [] }));
+    let conversation = conversation.await.as_str().unwrap().to_owned();
+    let record = Arc::new(Mutex::new(Record::default()));
+    let (answers, mut answered) = watch::channel(0_usize);
+    let (address, addresses) = watch::channel(server.address.clone());
+    let tasks: Vec<_> = (0..CLIENTS)
+        .map(|number| {
+            let client = Client {
+                number,
+                connections: 0,
+                requests: 0,
+                unanswered: BTreeMap::new(),
+                token: token.clone(),
+                conversation: conversation.clone(),
+                record: Arc::clone(&record),
+                answers: answers.clone(),
+            };
+            tokio::spawn(client.run(addresses.clone()))
+        })
+        .collect();
+    for (turn, kill_after) in KILLS.iter().enumerate() {
+        let enough = answered.wait_for(|answered| answered >= kill_after);
+        tokio::time::timeout(HANGS, enough).await.expect("no answers come").unwrap();
+        // The last one is asked politely, under the same load.
+        if turn + 1 == KILLS.len() {
+            assert_eq!(server.terminate().code(), Some(0), "it ends well when asked to");
+        } else {
+            server.kill();
+        }
+        let acknowledged = record.lock().answered.clone();
+        server = Server::start(data);
+        let found = stored(&server.address, &token, &conversation).await;
+        check(&found, &record.lock(), &acknowledged);
+        address.send_replace(server.address.clone());
+    }
+    record.lock().draining = true;
+    for task in tasks {
+        tokio::time::timeout(HANGS, task).await.expect("a client hangs").unwrap();
+    }
+    let found = stored(&server.address, &token, &conversation).await;
+    let record = record.lock();
+    check(&found, &record, &record.answered);
+    assert_eq!(found.len(), record.sent.len(), "everything that was sent arrived");
+    assert!(record.sent.len() >= KILLS[KILLS.len() - 1]);
+    drop(record);
+    assert_eq!(server.terminate().code(), Some(0));
+}
