@@ -120,7 +120,9 @@ impl Engine {
             return Ok(true);
         };
         if let Err(mismatch) = self.step(work, &change.schema)? {
-            self.transact(|tx| end_pending(tx, change.pending, &change.schema, &mismatch))?;
+            let (dropped, ts) =
+                self.transact(|tx| end_pending(tx, change.pending, &change.schema, &mismatch))?;
+            self.note_dropped(ts, &dropped);
             return Err(SchemaChangeError::Mismatch(mismatch));
         }
         if work.rest.is_empty() {
@@ -152,10 +154,7 @@ impl Engine {
             Some(mismatch) => SchemaChangeError::Mismatch(mismatch),
             None => SchemaChangeError::Overwritten,
         })?;
-        // The switch is done, whatever happens to this note: lost with a crash, the entries stay.
-        if let Err(error) = self.remember_dropped(ts, &dropped) {
-            tracing::error!(%error, "dropped indexes were not noted on disk");
-        }
+        self.note_dropped(ts, &dropped);
         Ok(())
     }
 
@@ -197,10 +196,16 @@ impl Engine {
     }
 
     /// Indexes that nobody may read any more since `ts`: their entries go when no snapshot is older.
-    fn remember_dropped(&self, ts: Timestamp, dropped: &[IndexId]) -> Result<(), EngineError> {
+    /// They are gone whatever happens to this note; where it is lost with a crash, entries stay.
+    fn note_dropped(&self, ts: Timestamp, dropped: &[IndexId]) {
+        if dropped.is_empty() {
+            return;
+        }
         let mut waiting = self.dropped.lock();
         waiting.extend(dropped.iter().map(|index| (ts, *index)));
-        self.save_dropped(&waiting)
+        if let Err(error) = self.save_dropped(&waiting) {
+            tracing::error!(%error, "dropped indexes were not noted on disk");
+        }
     }
 
     fn save_dropped(&self, waiting: &[(Timestamp, IndexId)]) -> Result<(), EngineError> {
@@ -339,17 +344,38 @@ pub(crate) fn announce(
     tx.insert_system(&system::SCHEMAS, schema_row(SchemaState::Pending, schema, None)).map(Some)
 }
 
+/// The push failed: its row says why, and what it built is given up. Gives the indexes that go.
 fn end_pending(
     tx: &mut Transaction,
     pending: Option<DocumentId>,
     schema: &Schema,
     why: &str,
-) -> Result<(), TxError> {
-    let Some(id) = pending else { return Ok(()) };
-    match tx.get(id)? {
-        Some(_) => tx.replace(id, schema_row(SchemaState::Ended, schema, Some(why))),
-        None => Ok(()),
+) -> Result<Vec<IndexId>, TxError> {
+    let (Some(id), Some((current, _))) = (pending, tx.catalog.schema_in(SchemaState::Pending))
+    else {
+        return Ok(Vec::new());
+    };
+    if id != current {
+        // Another push has taken over, with whatever it finds built.
+        return Ok(Vec::new());
     }
+    tx.replace(id, schema_row(SchemaState::Ended, schema, Some(why)))?;
+    let active = tx.catalog.active_schema().map(|(_, active)| Arc::clone(active));
+    let tables: Vec<_> = tx.catalog.tables().filter(|table| !table.system).cloned().collect();
+    let mut dropped = Vec::new();
+    for table in tables {
+        let declared = active.as_ref().and_then(|active| active.tables.get(&table.name));
+        let of_push = table.indexes.iter().filter(|index| {
+            let kept = declared.and_then(|table| wanted(table, index)).is_some();
+            index.state != IndexState::Enabled && !kept
+        });
+        for index in of_push {
+            let Some(document) = index.document else { continue };
+            dropped.push(index.id);
+            tx.delete(document)?;
+        }
+    }
+    Ok(dropped)
 }
 
 /// The switch. Inner error: the schema failed meanwhile, with the reason, or was overwritten.

@@ -288,8 +288,10 @@ fn a_document_that_does_not_fit_fails_the_push_and_nothing_else() {
 
     assert_eq!(active(&world.engine.catalog()), active(&before));
     assert!(world.begin().index(&table("t"), &index_name("by_n")).is_err());
-    // Not enforced, neither as the active nor as the pending one.
+    // Not enforced, neither as the active nor as the pending one, and its index is given up.
     let definition = world.begin().table(&table("t")).unwrap();
+    assert_eq!(definition.indexes.len(), 2);
+    assert_eq!(world.engine.dropped.lock().len(), 1);
     assert!(definition.validator.is_none() && definition.pending.is_none());
     world.insert("t", object! { "n" => 3.0, "extra" => 5.0 });
     // The next push goes through, without a restart.
@@ -425,5 +427,48 @@ fn finishing_early_does_the_rest_first() {
     fill(&world, STEP_DOCUMENTS + 5);
     let push = world.engine.begin_schema_change(by_n()).unwrap();
     world.engine.finish_schema_change(push, |_| Ok(())).unwrap();
+    check_index(&world, "by_n");
+}
+
+/// A push that fails late gives up what it built, not what others need.
+#[test]
+fn a_failed_push_leaves_staged_indexes_and_later_pushes_alone() {
+    let world = World::new();
+    let bad = world.insert("t", object! { "n" => 1.0, "s" => "not a number" });
+    let staged = r#"{"tables":[{"tableName":"t","indexes":[],
+        "stagedDbIndexes":[{"indexDescriptor":"by_s","fields":["s"]}]}]}"#;
+    world.engine.apply_schema(schema(staged)).unwrap();
+    let states = |world: &World| -> Vec<(String, IndexState)> {
+        let definition = world.begin().table(&table("t")).unwrap();
+        let indexes = definition.indexes.iter().skip(2);
+        indexes.map(|index| (index.name.to_string(), index.state)).collect()
+    };
+    let before = states(&world);
+    assert_eq!(before, [("by_s".to_owned(), IndexState::Backfilled)]);
+
+    let index = r#"{"indexDescriptor":"by_n","fields":["n"]}"#;
+    let strict = validated(&[("n", NUMBER, false)], index);
+    let mut overtaken = world.engine.begin_schema_change(strict.clone()).unwrap();
+    assert!(matches!(
+        world.engine.apply_schema(strict.clone()),
+        Err(SchemaChangeError::Mismatch(_))
+    ));
+    assert_eq!(states(&world), before);
+
+    // The overtaken one finds the bad document too, while another push is under way.
+    let both = r#"{"tables":[{"tableName":"t","indexes":[{"indexDescriptor":"by_n","fields":["n"]}],
+        "stagedDbIndexes":[{"indexDescriptor":"by_s","fields":["s"]}]}]}"#;
+    let later = world.engine.begin_schema_change(schema(both)).unwrap();
+    assert!(matches!(
+        world.engine.step_schema_change(&mut overtaken),
+        Err(SchemaChangeError::Mismatch(_))
+    ));
+    world.engine.finish_schema_change(later, |_| Ok(())).unwrap();
+    check_index(&world, "by_n");
+    world.commit(|tx| tx.delete(bad).unwrap());
+    world.engine.apply_schema(strict).unwrap();
+    check_index(&world, "by_n");
+    world.clock.advance_ms(10_000_000);
+    while !world.engine.collect(1000).unwrap() {}
     check_index(&world, "by_n");
 }
