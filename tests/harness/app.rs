@@ -129,6 +129,12 @@ struct Transfer {
 }
 
 #[derive(Deserialize, Shape)]
+struct Later {
+    name: String,
+    ms: f64,
+}
+
+#[derive(Deserialize, Shape)]
 struct Table {
     table: String,
 }
@@ -177,6 +183,8 @@ pub fn base() -> App {
         .mutation("counters:transfer", transfer)
         .mutation("counters:drop", drop_counter)
         .mutation("counters:fail", fail)
+        .mutation("jobs:later", later)
+        .internal_mutation("jobs:tick", tick)
         .action("counters:act", act)
 }
 
@@ -372,6 +380,19 @@ fn drop_counter(ctx: &MutationCtx, args: Name) -> Result<f64> {
 fn fail(ctx: &MutationCtx, args: Name) -> Result<f64> {
     let value = bump(ctx, &args.name)? - 1.0;
     Err(application_error(object! { "value" => value }))
+}
+
+/// Has a row written later.
+fn later(ctx: &MutationCtx, args: Later) -> Result<()> {
+    let delay = std::time::Duration::from_millis(args.ms as u64);
+    ctx.scheduler().run_after(delay, "jobs:tick", object! { "name" => args.name })?;
+    pause();
+    Ok(())
+}
+
+fn tick(ctx: &MutationCtx, args: Name) -> Result<()> {
+    pause();
+    ctx.db().insert_into("ticks", object! { "name" => args.name }).map(|_| ())
 }
 
 async fn act(ctx: functions::ActionCtx, args: Name) -> Result<value::Value> {

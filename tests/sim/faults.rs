@@ -24,6 +24,8 @@ pub(crate) struct Faults {
     pub(crate) jumps: u64,
     /// History is collected.
     pub(crate) collects: u64,
+    /// Chance in a hundred that a step is a write to disk.
+    pub(crate) appends: u64,
     /// Chance in a hundred that something else runs in the middle of a body or of a scan.
     pub(crate) interleave: u64,
     /// Bytes of the index cache.
@@ -48,6 +50,7 @@ impl Faults {
             crashes,
             jumps,
             collects,
+            appends: *rng.pick(&[2, 5, 10, 20]),
             interleave,
             cache_bytes: *rng.pick(&[0, 500, 4000, 1 << 20]),
             retention_s: *rng.pick(&[120, 3600]),

@@ -134,6 +134,7 @@ impl Model {
                 json!(self.counters.remove(name).unwrap_or(-1.0))
             }
             "counters:transfer" => self.transfer(args),
+            "jobs:later" => Json::Null,
             "counters:getOrCreate" => {
                 let name = text(args, "name").to_owned();
                 self.counters.entry(name.clone()).or_insert(0.0);

@@ -1,6 +1,6 @@
 //! What must hold: at every message that a client reads, and at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 use tests::client::{Client, Outcome, Seen, Who};
@@ -116,6 +116,20 @@ impl Properties {
                 outcome: outcome.clone(),
             });
         }
+    }
+
+    /// Whether every answered schedule has run; none has run twice, and nothing that nobody scheduled.
+    pub(crate) fn jobs_ran(&self, world: &World) -> bool {
+        let args = serde_json::json!([{ "table": "ticks" }]);
+        let judge = world.judge();
+        let ticks = judge.run(judge.head(), "tables:all", &args, &Who::Nobody.caller(), None);
+        let Fresh::Value(Json::Array(ticks)) = ticks else { panic!("{ticks:?}") };
+        let ran: BTreeSet<&str> = ticks.iter().map(|tick| tick["name"].as_str().unwrap()).collect();
+        assert_eq!(ran.len(), ticks.len(), "a job ran twice");
+        let later = self.done.iter().filter(|done| done.path == "jobs:later");
+        let due: BTreeSet<&str> =
+            later.map(|done| done.args[0]["name"].as_str().unwrap()).collect();
+        ran.is_superset(&due)
     }
 
     /// What was answered is what a serial replay in the order of timestamps gives, everything is there

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use functions::Runtime;
 use protocol::Input;
@@ -14,12 +15,15 @@ use tests::app::{base, on_pause};
 use tests::client::{Client, Who};
 use tests::faults::{AppendFault, on_scan};
 use tests::world::World;
+use tokio::task::JoinHandle;
 
 use crate::faults::Faults;
 use crate::properties::Properties;
 
 /// Rounds after which the world must have become quiet.
 const QUIET_ROUNDS_MAX: u32 = 400;
+/// Turns of the executor in one step.
+const YIELDS: u32 = 20;
 /// Most queries that one client shows.
 const QUERIES_MAX: usize = 6;
 /// Most requests of one client that are under way.
@@ -86,6 +90,8 @@ pub(crate) struct Sim {
     clients: Vec<Client>,
     properties: Properties,
     interleave: Rc<Interleave>,
+    executor: tokio::runtime::Runtime,
+    due: Option<JoinHandle<functions::Result<()>>>,
     messages: u64,
     trace: bool,
     /// Removed with the run.
@@ -119,6 +125,8 @@ impl Sim {
             faults,
             world,
             interleave,
+            executor: executor(),
+            due: None,
             messages: 0,
             trace,
             _folder: folder,
@@ -179,7 +187,7 @@ impl Sim {
         if fault < upto {
             let millis = self.rng.below(20_000);
             self.say(&format!("clock +{millis}"));
-            self.world.clock.advance_ms(millis);
+            self.pass(millis);
             return self.tick();
         }
         upto += faults.collects;
@@ -195,6 +203,11 @@ impl Sim {
             self.say(&format!("c{client} cut"));
             return self.clients[client].cut();
         }
+        if self.rng.chance(self.faults.appends) {
+            self.say("append");
+            self.world.runtime.append();
+            return;
+        }
         match self.rng.below(20) {
             0..=4 => self.act(client),
             5..=13 => self.move_frames(client),
@@ -203,10 +216,7 @@ impl Sim {
                 self.say(&format!("work {position}"));
                 self.world.runtime.run_work(position);
             }
-            17..=18 => {
-                self.say("append");
-                self.world.runtime.append();
-            }
+            17..=18 => self.run_due(),
             _ => {
                 let nanos = self.rng.below(3_000_000);
                 self.world.clock.advance_ns(nanos);
@@ -220,6 +230,8 @@ impl Sim {
         for client in &mut self.clients {
             client.cut();
         }
+        self.due = None;
+        self.executor = executor();
         self.world.crash();
         self.start_interleaving();
     }
@@ -235,6 +247,26 @@ impl Sim {
             2 => faults.fail_append(AppendFault::UnknownNotWritten, reopen),
             _ => faults.fail_scans(1 + reopen * 3),
         }
+    }
+
+    /// Lets the loop of scheduled functions go on, and what it has started.
+    fn run_due(&mut self) {
+        let ended = self.due.as_ref().is_none_or(JoinHandle::is_finished);
+        if ended {
+            let runtime = Arc::clone(&self.world.runtime);
+            self.due = Some(self.executor.spawn(async move { runtime.run_due().await }));
+        }
+        self.executor.block_on(async {
+            for _ in 0..YIELDS {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    /// Time passes, for the world and for those who sleep in it.
+    fn pass(&mut self, millis: u64) {
+        self.world.clock.advance_ms(millis);
+        self.executor.block_on(tokio::time::advance(Duration::from_millis(millis)));
     }
 
     fn tick(&mut self) {
@@ -330,11 +362,13 @@ impl Sim {
             }
             let ran = self.world.runtime.run_work(0);
             let wrote = self.world.runtime.append();
-            if !ran && !wrote && self.is_quiet() {
+            self.run_due();
+            let idle = self.world.runtime.stats().work_waiting == 0;
+            if !ran && !wrote && idle && self.is_quiet() && self.properties.jobs_ran(&self.world) {
                 return;
             }
             if round % 20 == 19 {
-                self.world.clock.advance_ms(1000);
+                self.pass(1000);
                 self.tick();
             }
         }
@@ -372,12 +406,19 @@ impl Sim {
     /// After everybody has left, nothing is held for them.
     fn leave(mut self) {
         self.clients.clear();
+        drop(self.executor);
         self.world.settle();
         let (live, stats) = (self.world.runtime.live().stats(), self.world.runtime.stats());
         assert_eq!((live.entries, live.sessions), (0, 0), "live queries that nobody shows");
         assert_eq!((stats.work_waiting, stats.answers_waiting), (0, 0), "{stats:?}");
         assert_eq!(self.world.runtime.engine().stats().reservations, 0, "turns nobody gives back");
     }
+}
+
+/// Runs futures on this thread, in a time of its own.
+fn executor() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().unwrap()
 }
 
 fn stop_interleaving() {
@@ -438,10 +479,14 @@ fn mutation(
             let author = format!("a{number}");
             ("messages:setAuthor", json!({ "room": room, "n": from, "author": author }))
         }
+        18 => {
+            let args = json!({ "name": format!("j{number}"), "ms": rng.below(3000) as f64 });
+            ("jobs:later", args)
+        }
         10 => ("messages:remove", json!({ "room": room, "n": from })),
         11 => ("counters:drop", json!({ "name": room })),
         12 | 13 => ("counters:transfer", json!({ "from": room, "to": other })),
-        14 => ("counters:fail", json!({ "name": room })),
+        14 | 19 => ("counters:fail", json!({ "name": room })),
         15 | 16 => ("counters:getOrCreate", json!({ "name": room })),
         _ => ("counters:incr", json!({ "name": room })),
     }
