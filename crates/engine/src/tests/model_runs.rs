@@ -79,7 +79,7 @@ proptest! {
 
     #[test]
     fn any_run_agrees_with_the_model(
-        numbers in prop::collection::vec(0..1_000_000_u32, 0..700),
+        numbers in prop::collection::vec(0..1_000_000_u32, 0..4_000),
         budget in prop::sample::select(&BUDGETS[..]),
     ) {
         let dice = Dice::Given(numbers.into());
@@ -88,7 +88,7 @@ proptest! {
 
     #[test]
     fn any_run_with_faults_agrees_with_the_model(
-        numbers in prop::collection::vec(0..1_000_000_u32, 0..700),
+        numbers in prop::collection::vec(0..1_000_000_u32, 0..4_000),
         budget in prop::sample::select(&BUDGETS[..]),
     ) {
         run_with_faults(budget, Dice::Given(numbers.into()));
