@@ -1,7 +1,7 @@
 //! The real program, killed under load: what it acknowledged is there, once.
 //!
-//! Eight clients send unique messages and keep their sessions over every kill; after each one they send
-//! again what was not answered. Nothing here waits for time: the program is killed after a number of
+//! Clients of the sync protocol send unique messages and keep their sessions over every kill; after each
+//! one they send again what was not answered. Callers over HTTP never send anything again. Nothing here waits for time: the program is killed after a number of
 //! answers.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,14 +14,17 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// Clients at a time, and mutations that each has under way.
-const CLIENTS: u32 = 8;
+const CLIENTS: u32 = 6;
 const UNDER_WAY: usize = 4;
+/// Callers over HTTP.
+const CALLERS: u32 = 2;
 /// Answers after which the program is killed: chosen uneven, so that it is hit anywhere.
 const KILLS: &[usize] = &[1, 37, 150, 411, 593, 1200];
 /// Longest wait for anything; never reached unless something hangs.
@@ -104,7 +107,69 @@ fn token(data: &Path) -> String {
 struct Record {
     sent: BTreeSet<String>,
     answered: BTreeMap<String, String>,
+    /// Sent over HTTP and never answered: there, or not.
+    in_doubt: BTreeSet<String>,
     draining: bool,
+}
+
+/// Calls over HTTP, one after another; what is not answered stays in doubt.
+struct Caller {
+    number: u32,
+    token: String,
+    conversation: String,
+    record: Arc<Mutex<Record>>,
+    answers: watch::Sender<usize>,
+}
+
+impl Caller {
+    async fn run(self, mut address: watch::Receiver<String>) {
+        for request in 0.. {
+            if self.record.lock().draining {
+                return;
+            }
+            let body = format!("http-{}-{request}", self.number);
+            self.record.lock().sent.insert(body.clone());
+            let now = address.borrow_and_update().clone();
+            match self.post(&now, &body).await {
+                Some(id) => {
+                    assert!(self.record.lock().answered.insert(body, id).is_none());
+                    self.answers.send_modify(|answers| *answers += 1);
+                }
+                None => {
+                    self.record.lock().in_doubt.insert(body);
+                    let next = tokio::time::timeout(HANGS, address.changed()).await;
+                    next.expect("no server comes").expect("the test goes on");
+                }
+            }
+        }
+    }
+
+    /// The id of the new message; `None`: the connection broke before the answer was complete.
+    async fn post(&self, address: &str, body: &str) -> Option<String> {
+        let args = json!({ "conversationId": self.conversation, "body": body });
+        let call = json!({ "path": "messages:send", "args": args, "format": "json" }).to_string();
+        let mut socket = TcpStream::connect(address).await.ok()?;
+        let head = format!(
+            "POST /api/mutation HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nAuthorization: Bearer {}\r\n\
+             Content-Length: {}\r\n\r\n",
+            self.token,
+            call.len()
+        );
+        socket.write_all(format!("{head}{call}").as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        let read = tokio::time::timeout(HANGS, socket.read_to_string(&mut answer)).await;
+        read.expect("the server hangs").ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let body: Json = serde_json::from_str(body).ok()?;
+        // A server that stops may refuse; one that runs must not.
+        if !head.starts_with("HTTP/1.1 200") {
+            assert!(head.starts_with("HTTP/1.1 503"), "{answer}");
+            return None;
+        }
+        assert_eq!(body["status"], "success", "{answer}");
+        body["value"].as_str().map(str::to_owned)
+    }
 }
 
 struct Client {
@@ -286,6 +351,17 @@ async fn what_was_acknowledged_survives_kills_and_is_there_once() {
     let record = Arc::new(Mutex::new(Record::default()));
     let (answers, mut answered) = watch::channel(0_usize);
     let (address, addresses) = watch::channel(server.address.clone());
+    let callers = (0..CALLERS).map(|number| {
+        let caller = Caller {
+            number,
+            token: token.clone(),
+            conversation: conversation.clone(),
+            record: Arc::clone(&record),
+            answers: answers.clone(),
+        };
+        tokio::spawn(caller.run(addresses.clone()))
+    });
+    let callers: Vec<_> = callers.collect();
     let tasks: Vec<_> = (0..CLIENTS)
         .map(|number| {
             let client = Client {
@@ -317,13 +393,17 @@ async fn what_was_acknowledged_survives_kills_and_is_there_once() {
         address.send_replace(server.address.clone());
     }
     record.lock().draining = true;
-    for task in tasks {
+    for task in tasks.into_iter().chain(callers) {
         tokio::time::timeout(HANGS, task).await.expect("a client hangs").unwrap();
     }
     let found = stored(&server.address, &token, &conversation).await;
     let record = record.lock();
     check(&found, &record, &record.answered);
-    assert_eq!(found.len(), record.sent.len(), "everything that was sent arrived");
+    let missing = record.sent.iter().filter(|body| !found.iter().any(|(there, _)| there == *body));
+    let lost: Vec<_> = missing.filter(|body| !record.in_doubt.contains(*body)).collect();
+    assert!(lost.is_empty(), "sent again until it was answered, and lost: {lost:?}");
+    let http = record.answered.keys().filter(|body| body.starts_with("http")).count();
+    assert!(http > 0 && http < record.answered.len(), "both ways were used");
     assert!(record.sent.len() >= KILLS[KILLS.len() - 1]);
     drop(record);
     assert_eq!(server.terminate().code(), Some(0));
