@@ -1,4 +1,4 @@
-//! Messages: what members of a conversation say.
+//! What members say.
 
 use functions::{
     Doc, Id, MutationCtx, Order, PaginationOptions, PaginationResult, QueryCtx, Result, Shape,
@@ -6,58 +6,49 @@ use functions::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::conversations::{self, Conversation};
-use crate::{signed_in, user};
+use crate::conversations::Conversation;
+use crate::membership::{joined, signed_in, visible};
 
-/// One message.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Shape)]
+#[derive(Serialize, Deserialize, Shape)]
 #[serde(rename_all = "camelCase")]
 #[table("messages")]
-pub struct Message {
-    /// Where it was said.
-    pub conversation_id: Id<Conversation>,
-    /// By whom: the subject of the identity.
-    pub author_id: String,
-    /// What.
-    pub body: String,
+pub(crate) struct Message {
+    conversation_id: Id<Conversation>,
+    /// Subject of the author's identity.
+    author_id: String,
+    body: String,
 }
 
-/// Arguments of `messages:send`.
 #[derive(Deserialize, Shape)]
 #[serde(rename_all = "camelCase")]
-pub struct Send {
+pub(crate) struct Send {
     conversation_id: Id<Conversation>,
     body: String,
 }
 
-/// `messages:send`: says something in a conversation of the caller's.
-pub fn send(ctx: &MutationCtx<'_>, args: Send) -> Result<Id<Message>> {
+/// Says something in a conversation of the caller's.
+pub(crate) fn send(ctx: &MutationCtx<'_>, args: Send) -> Result<Id<Message>> {
     let user = signed_in(ctx)?;
-    let conversation = conversations::joined(ctx, args.conversation_id)?;
-    let id = ctx.db().insert(Message {
+    let conversation = joined(ctx, args.conversation_id)?;
+    ctx.db().insert(Message {
         conversation_id: conversation.id,
         author_id: user.subject.clone(),
         body: args.body,
-    })?;
-    // Creation times tell apart messages of the same millisecond.
-    let at = ctx.db().get(id)?.map_or(0.0, |message| message.creation_time);
-    conversations::touch(ctx, conversation.id, at)?;
-    Ok(id)
+    })
 }
 
-/// Arguments of `messages:list`.
 #[derive(Deserialize, Shape)]
 #[serde(rename_all = "camelCase")]
-pub struct List {
+pub(crate) struct List {
     conversation_id: Id<Conversation>,
     pagination_opts: PaginationOptions,
 }
 
-/// `messages:list`: a page of a conversation's messages, newest first, for its members.
-pub fn list(ctx: &QueryCtx<'_>, args: List) -> Result<PaginationResult<Doc<Message>>> {
-    let Some(user) = user(ctx)? else { return Ok(PaginationResult::empty()) };
-    let joined = conversations::of_member(ctx, args.conversation_id, &user.subject)?;
-    let Some(conversation) = joined else { return Ok(PaginationResult::empty()) };
+/// What was said in a conversation, newest first.
+pub(crate) fn list(ctx: &QueryCtx<'_>, args: List) -> Result<PaginationResult<Doc<Message>>> {
+    let Some(conversation) = visible(ctx, args.conversation_id)? else {
+        return Ok(PaginationResult::empty());
+    };
     ctx.db()
         .query::<Message>()
         .with_index("by_conversationId", |q| q.eq("conversationId", conversation.id))
@@ -65,17 +56,17 @@ pub fn list(ctx: &QueryCtx<'_>, args: List) -> Result<PaginationResult<Doc<Messa
         .paginate(&args.pagination_opts)
 }
 
-/// Arguments of `messages:remove`.
 #[derive(Deserialize, Shape)]
 #[serde(rename_all = "camelCase")]
-pub struct Remove {
+pub(crate) struct Remove {
     message_id: Id<Message>,
 }
 
-/// `messages:remove`: takes back a message of the caller's.
-pub fn remove(ctx: &MutationCtx<'_>, args: Remove) -> Result<()> {
+/// Takes back a message of the caller's; nothing happens if it is gone already.
+pub(crate) fn remove(ctx: &MutationCtx<'_>, args: Remove) -> Result<()> {
     let user = signed_in(ctx)?;
     let Some(message) = ctx.db().get(args.message_id)? else { return Ok(()) };
+    joined(ctx, message.conversation_id)?;
     if message.author_id != user.subject {
         return Err(error("Not your message"));
     }
