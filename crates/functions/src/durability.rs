@@ -28,7 +28,7 @@ struct State {
     durable: Timestamp,
     /// The durable head at which each epoch began.
     epochs: BTreeMap<u64, Timestamp>,
-    waiting: BTreeMap<(Timestamp, u64), Waiter>,
+    waiting: BTreeMap<(Timestamp, u64), (Committed, Waiter)>,
     next: u64,
 }
 
@@ -62,34 +62,44 @@ impl Durability {
         }
         let number = state.next;
         state.next += 1;
-        state.waiting.insert((committed.ts, number), waiter);
+        state.waiting.insert((committed.ts, number), (committed, waiter));
     }
 
-    /// The durable head moved: calls everybody up to it, in the order of timestamps.
+    /// The durable head moved: calls everybody whose fate that decides, in the order of timestamps.
     pub(crate) fn settle(&self, durable: Timestamp) {
-        let ready = {
-            let mut state = self.0.lock();
-            state.durable = state.durable.max(durable);
-            let later = state.waiting.split_off(&(durable.succ(), 0));
-            std::mem::replace(&mut state.waiting, later)
-        };
-        for waiter in ready.into_values() {
-            waiter(Fate::Durable);
-        }
+        self.decide(|state| state.durable = state.durable.max(durable), durable);
     }
 
-    /// Everything above `durable` was taken back, and `epoch` begins.
+    /// Everything above `durable` of the epochs before `epoch` was taken back. What was accepted in
+    /// `epoch` already goes on waiting.
     pub(crate) fn take_back(&self, durable: Timestamp, epoch: u64) {
-        let fallen = {
-            let mut state = self.0.lock();
+        let note = |state: &mut State| {
             state.epochs.insert(epoch, durable);
             while state.epochs.len() > EPOCHS_REMEMBERED {
                 state.epochs.pop_first();
             }
-            state.waiting.split_off(&(durable.succ(), 0))
         };
-        for waiter in fallen.into_values() {
-            waiter(Fate::TakenBack);
+        self.decide(note, Timestamp(u64::MAX));
+    }
+
+    /// Takes note of news, then tells those up to `through` whose fate is known by it.
+    fn decide(&self, note: impl FnOnce(&mut State), through: Timestamp) {
+        let told = {
+            let mut state = self.0.lock();
+            note(&mut state);
+            let later = state.waiting.split_off(&(through.succ(), 0));
+            let candidates = std::mem::replace(&mut state.waiting, later);
+            let mut told = Vec::new();
+            for (at, (committed, waiter)) in candidates {
+                match state.fate(&committed) {
+                    Some(fate) => told.push((fate, waiter)),
+                    None => drop(state.waiting.insert(at, (committed, waiter))),
+                }
+            }
+            told
+        };
+        for (fate, waiter) in told {
+            waiter(fate);
         }
     }
 
@@ -134,5 +144,24 @@ mod tests {
         ];
         assert_eq!(*heard.lock(), expected);
         assert_eq!(durability.len(), 0);
+    }
+
+    #[test]
+    fn what_the_next_epoch_accepted_does_not_fall_with_the_one_before() {
+        let durability = Durability::new(Timestamp(10));
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let wait = |ts: u64, epoch: u64| {
+            let heard = Arc::clone(&heard);
+            let committed = Committed { ts: Timestamp(ts), wrote: true, epoch };
+            durability.wait(committed, Box::new(move |fate| heard.lock().push((ts, fate))));
+        };
+        wait(11, 0);
+        // Accepted after the engine took back, before this page heard of it.
+        wait(12, 1);
+        durability.take_back(Timestamp(10), 1);
+        assert_eq!(*heard.lock(), [(11, Fate::TakenBack)]);
+        // The head passes a commit of an ended epoch that nobody has told yet.
+        durability.settle(Timestamp(12));
+        assert_eq!(heard.lock().as_slice(), [(11, Fate::TakenBack), (12, Fate::Durable)]);
     }
 }
