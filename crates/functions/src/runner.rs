@@ -164,12 +164,18 @@ impl Attempt {
         if nothing {
             return self.answer(runtime, &tx, Some(end));
         }
+        // Whoever publishes waits until the commit has somebody who waits for it: else a session could
+        // show the commit before its answer.
+        let registering = runtime.registering.read();
         match runtime.engine().commit(&mut tx, self.reservation.as_ref()) {
             Ok(committed) => {
                 let end = CallEnd { ts: committed.ts, ..end };
                 self.when_durable(runtime, committed, Some(end));
             }
-            Err(refused) => self.again(runtime, &tx, refused),
+            Err(refused) => {
+                drop(registering);
+                self.again(runtime, &tx, refused);
+            }
         }
     }
 

@@ -114,6 +114,8 @@ pub struct Runtime {
     pub(crate) durability: Durability,
     live: Live,
     settling: Mutex<()>,
+    /// Held for reading from a commit until somebody waits for it to be durable.
+    pub(crate) registering: RwLock<()>,
     hooks: RwLock<Vec<CommitHook>>,
     executions: AtomicU64,
     /// Requests of sync sessions that run, with those who sent them again meanwhile.
@@ -135,6 +137,7 @@ impl Runtime {
             instance_name: parts.instance_name,
             work: WorkQueue::default(),
             settling: Mutex::new(()),
+            registering: RwLock::new(()),
             hooks: RwLock::default(),
             executions: AtomicU64::new(0),
             requests: Mutex::default(),
@@ -258,6 +261,8 @@ impl Runtime {
         if entries.is_empty() && durable <= self.live.head() {
             return;
         }
+        // All who commit at or before this timestamp wait for it by now.
+        drop(self.registering.write());
         // Answers first: whoever sees a transition at a commit has been told of the commit.
         self.durability.settle(durable);
         self.live.publish(self, &entries, durable);
