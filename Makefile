@@ -25,7 +25,6 @@ rust-tests:
 	cargo build --workspace --locked
 ifeq ($(NEXTEST),yes)
 	cargo nextest run --workspace --locked
-	cargo test --workspace --locked --doc --quiet
 else
 	cargo test --workspace --locked
 endif
