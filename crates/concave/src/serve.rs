@@ -1,5 +1,6 @@
 //! `concave serve`: opens the data, starts the threads, listens, and stops without losing anything.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -21,7 +22,12 @@ use crate::{env, instance};
 pub(crate) fn run(options: &Serve) -> Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_new(&options.log)
         .with_context(|| format!("cannot understand log filter {:?}", options.log))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .init();
     let runtime = open(options)?;
     let workers = match options.workers {
         0 => std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
@@ -46,7 +52,7 @@ fn open(options: &Serve) -> Result<Arc<Runtime>> {
     let sqlite = SqliteOptions { durability, ..SqliteOptions::default() };
     let folder = &options.data.folder;
     let store = SqliteStore::open(folder, &sqlite)
-        .with_context(|| format!("cannot open data folder {}", folder.display()))?;
+        .with_context(|| format!("cannot open the data in {}", folder.display()))?;
     let engine_options = Options {
         cache_bytes: options.cache_mb << 20,
         retention_ns: options.retention_seconds.saturating_mul(1_000_000_000),
