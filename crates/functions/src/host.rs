@@ -21,6 +21,8 @@ use crate::{crons, scheduler};
 
 /// How often finished jobs are looked for, and history collected.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
+/// How long after a failure of the store interrupted jobs are looked at again.
+const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 /// Longest sleep of the loop: clocks may be set.
 const SLEEP_MAX: Duration = Duration::from_secs(5);
 
@@ -79,14 +81,26 @@ impl Runtime {
             woken.notify_one();
         }));
         queues.load(&mut self.engine().begin(Head::Durable))?;
-        jobs::fail_interrupted(Arc::clone(&host)).await?;
-        crons::fail_interrupted(Arc::clone(&host)).await?;
+        // A store that is out of order for a while must not stop jobs for ever.
+        while let Err(error) = settle_interrupted(&host).await {
+            if error.is_deterministic() {
+                return Err(error);
+            }
+            tracing::warn!(%error, "interrupted jobs cannot be settled yet");
+            host.sleep(SETTLE_AGAIN).await;
+        }
         tokio::spawn(housekeeping(Arc::clone(&host), Arc::clone(self)));
         loop {
             let wait = queues.start_due(&host, &changed);
             let _ = tokio::time::timeout(wait, changed.notified()).await;
         }
     }
+}
+
+/// Ends what the process before this one was running.
+async fn settle_interrupted(host: &Arc<dyn JobHost>) -> Result<()> {
+    jobs::fail_interrupted(Arc::clone(host)).await?;
+    crons::fail_interrupted(Arc::clone(host)).await
 }
 
 struct Queues {
