@@ -5,11 +5,12 @@
 //! Both languages make plans. A full table scan is a scan of `by_creation_time`. Source:
 //! spec/data-model.md 13.
 
+mod json;
+
 use std::sync::Arc;
 
-use engine::range::{self, RangeBound, RangeOp};
+use engine::range::{self, RangeBound};
 use engine::{Document, IndexDef, IndexKind, Order, Row, Scan, Transaction, filter, system};
-use serde_json::{Value as Json, json};
 use value::{IndexName, Interval, TableName};
 
 use crate::error::{Error, Result};
@@ -125,35 +126,6 @@ impl QueryPlan {
         let name = TableName::new(backing.name).expect("names of system tables are well formed");
         Ok((name, Some(view_of(public))))
     }
-
-    /// The canonical JSON: equal for equal queries.
-    pub(crate) fn to_json(&self) -> Json {
-        let range: Vec<Json> = self.bounds.iter().map(bound_json).collect();
-        let order = match self.order {
-            Order::Asc => "asc",
-            Order::Desc => "desc",
-        };
-        let source = match &self.index {
-            None => {
-                json!({"type": "FullTableScan", "tableName": self.table.as_str(), "order": order})
-            }
-            Some(index) => json!({
-                "type": "IndexRange",
-                "indexName": format!("{}.{index}", self.table),
-                "range": range,
-                "order": order,
-            }),
-        };
-        let operators: Vec<Json> = self
-            .operators
-            .iter()
-            .map(|operator| match operator {
-                Operator::Filter(expression) => json!({"filter": expression.to_json()}),
-                Operator::Limit(limit) => json!({"limit": limit}),
-            })
-            .collect();
-        json!({"source": source, "operators": operators})
-    }
 }
 
 impl Stream {
@@ -234,19 +206,4 @@ fn view_of(public: &str) -> View {
         "_scheduled_functions" => crate::scheduler::view,
         _ => crate::database::storage_view,
     }
-}
-
-fn bound_json(bound: &RangeBound) -> Json {
-    let kind = match bound.op {
-        RangeOp::Eq => "Eq",
-        RangeOp::Gt => "Gt",
-        RangeOp::Gte => "Gte",
-        RangeOp::Lt => "Lt",
-        RangeOp::Lte => "Lte",
-    };
-    let value = match &bound.value {
-        Some(value) => value::json::to_json(value),
-        None => json!({"$undefined": null}),
-    };
-    json!({"type": kind, "fieldPath": bound.field.as_str(), "value": value})
 }
