@@ -186,6 +186,7 @@ pub fn base() -> App {
         .mutation("jobs:later", later)
         .internal_mutation("jobs:tick", tick)
         .action("counters:act", act)
+        .action("counters:actAndThrow", act_and_throw)
 }
 
 fn list(ctx: &QueryCtx, args: Room) -> Result<Vec<Doc<Message>>> {
@@ -397,4 +398,11 @@ fn tick(ctx: &MutationCtx, args: Name) -> Result<()> {
 
 async fn act(ctx: functions::ActionCtx, args: Name) -> Result<value::Value> {
     ctx.run_mutation("counters:incr", object! { "name" => args.name }).await
+}
+
+/// What an action has done stays done when it throws.
+async fn act_and_throw(ctx: functions::ActionCtx, args: Name) -> Result<()> {
+    ctx.log("about to throw");
+    ctx.run_mutation("counters:incr", object! { "name" => args.name }).await?;
+    Err(application_error(object! { "code" => "thrown" }))
 }
