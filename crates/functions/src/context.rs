@@ -77,7 +77,7 @@ impl<'a> QueryCtx<'a> {
     pub fn uuid(&self) -> String {
         let mut bytes = [0; 16];
         self.frame.call.fill_random(&mut bytes);
-        uuid_v4(bytes)
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
     }
 
     /// Writes a log line: `console.log`.
@@ -176,29 +176,5 @@ fn run_nested(frame: &Frame<'_>, path: &str, args: Object, kind: FunctionKind) -
             }
             result
         }
-    }
-}
-
-fn uuid_v4(mut bytes: [u8; 16]) -> String {
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let mut text = String::with_capacity(36);
-    for (at, byte) in bytes.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::uuid_v4;
-
-    #[test]
-    fn uuids_have_version_and_variant() {
-        assert_eq!(uuid_v4([0; 16]), "00000000-0000-4000-8000-000000000000");
-        assert_eq!(uuid_v4([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use uuid::Uuid;
 use value::Timestamp;
 
 /// A query of one connection. Chosen by the client, kept across its reconnects.
@@ -40,52 +41,14 @@ impl FromStr for SessionId {
 
     /// Any usual form of a UUID: hyphenated, 32 digits, in braces, or as `urn:uuid:`.
     fn from_str(text: &str) -> Result<SessionId, InvalidSessionId> {
-        let digits = uuid_digits(text).ok_or(InvalidSessionId)?;
-        let mut id = [0; 16];
-        for (place, digit) in digits.into_iter().enumerate() {
-            id[place / 2] = id[place / 2] << 4 | digit;
-        }
-        Ok(SessionId(id))
+        let uuid = Uuid::parse_str(text).map_err(|_| InvalidSessionId)?;
+        Ok(SessionId(uuid.into_bytes()))
     }
-}
-
-fn uuid_digits(text: &str) -> Option<[u8; 32]> {
-    let body = match text.strip_prefix("urn:uuid:") {
-        Some(hyphenated) if hyphenated.len() == 36 => hyphenated,
-        Some(_) => return None,
-        None => match text.strip_prefix('{') {
-            Some(rest) => rest.strip_suffix('}').filter(|inner| inner.len() == 36)?,
-            None => text,
-        },
-    };
-    let hyphenated = body.len() == 36;
-    if !hyphenated && body.len() != 32 {
-        return None;
-    }
-    let mut digits = [0; 32];
-    let mut count = 0;
-    for (place, byte) in body.bytes().enumerate() {
-        if hyphenated && matches!(place, 8 | 13 | 18 | 23) {
-            if byte != b'-' {
-                return None;
-            }
-            continue;
-        }
-        digits[count] = char::from(byte).to_digit(16)? as u8;
-        count += 1;
-    }
-    Some(digits)
 }
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, byte) in self.0.iter().enumerate() {
-            if matches!(place, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
+        write!(f, "{}", Uuid::from_bytes(self.0).hyphenated())
     }
 }
 

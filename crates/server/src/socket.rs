@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
 use functions::{Caller, ClientCall, Parent};
+use futures_util::FutureExt as _;
 use futures_util::stream::SplitStream;
-use futures_util::{FutureExt as _, StreamExt as _};
 use protocol::limits::PING_FRAME_EVERY_MS;
 use protocol::{Call, ClientVersion, ErrorClass, Input, Options, SystemError, Token, Verified};
 use tokio::sync::{Notify, mpsc};
+use tokio_stream::StreamExt as _;
 
 use crate::connection::{Connection, Event, Out};
 use crate::service::Service;
@@ -30,7 +31,7 @@ struct Socket {
 
 /// Serves one socket until it is closed by either side.
 pub async fn serve(socket: WebSocket, service: Service, client: ClientVersion) {
-    let (sink, stream) = socket.split();
+    let (sink, stream) = futures_util::StreamExt::split(socket);
     let woken = Arc::new(Notify::new());
     let wake = Arc::clone(&woken);
     let (written, drained) = mpsc::unbounded_channel();

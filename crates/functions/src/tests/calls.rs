@@ -266,3 +266,21 @@ fn system_errors_are_not_the_function_s() {
     assert!(!error.is_deterministic());
     assert_eq!(error.code(), Some("Overloaded"));
 }
+
+#[test]
+fn uuids_are_drawn_from_the_seed() {
+    let world = World::new(app().query("m:uuid", |ctx: &QueryCtx, (): ()| Ok(ctx.uuid())));
+    let function = world.app.registry.find("m:uuid", false).unwrap();
+    let run = |seed: u8| {
+        let start = crate::Start { seed: [seed; 32], ..world.start(Parent::default()) };
+        let tx = world.engine.begin(engine::Head::Durable);
+        let end = crate::run(function, vec![object! {}.into()], start, tx);
+        assert!(end.observed.random);
+        end.result.unwrap().as_str().unwrap().to_owned()
+    };
+    assert_eq!(run(1), run(1));
+    assert_ne!(run(1), run(2));
+    let uuid = run(1);
+    assert_eq!((uuid.len(), &uuid[14..15]), (36, "4"));
+    assert!("89ab".contains(&uuid[19..20]), "{uuid}");
+}
