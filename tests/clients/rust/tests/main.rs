@@ -1,0 +1,8 @@
+//! The official Rust client, unmodified, against `concave serve`.
+
+mod actions;
+mod application;
+mod identity;
+mod pages;
+mod reconnect;
+mod subscribe;
