@@ -7,9 +7,10 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { after, before, describe, test } from "node:test";
-import { ConvexClient, ConvexHttpClient } from "convex/browser";
+import { ConvexHttpClient } from "convex/browser";
 import { anyApi as api } from "convex/server";
 import { ConvexError } from "convex/values";
+import { connect, keptLog } from "./harness/client.js";
 import { CONCAVE_BIN } from "./harness/server.js";
 
 describe("actions", () => {
@@ -35,7 +36,7 @@ describe("actions", () => {
   });
 
   test("an action runs a mutation, and watchers see it", async () => {
-    const client = new ConvexClient(url, { logger: false });
+    const client = connect(url);
     try {
       const seen = [];
       client.onUpdate(api.counters.count, { name: "seen" }, (value) => seen.push(value));
@@ -44,7 +45,10 @@ describe("actions", () => {
         Array.from({ length: 20 }, () => client.action(api.counters.act, { name: "seen" })),
       );
       const expected = Array.from({ length: 20 }, (_, n) => n + 2);
-      assert.deepEqual(again.toSorted((a, b) => a - b), expected);
+      assert.deepEqual(
+        again.toSorted((a, b) => a - b),
+        expected,
+      );
       assert.equal(await client.query(api.counters.count, { name: "seen" }), 21);
       assert.equal(seen.at(-1), 21);
     } finally {
@@ -53,7 +57,7 @@ describe("actions", () => {
   });
 
   test("what an action throws arrives with its data, what it did stays", async () => {
-    const client = new ConvexClient(url, { logger: false });
+    const client = connect(url);
     try {
       const thrown = await client
         .action(api.counters.actAndThrow, { name: "thrown" })
@@ -67,10 +71,13 @@ describe("actions", () => {
   });
 
   test("bad calls fail alone", async () => {
-    const client = new ConvexClient(url, { logger: false });
+    const client = connect(url);
     try {
       await assert.rejects(client.action(api.counters.act, { name: 1 }), /ArgumentValidationError/);
-      await assert.rejects(client.action(api.counters.nothing, {}), /Could not find public function/);
+      await assert.rejects(
+        client.action(api.counters.nothing, {}),
+        /Could not find public function/,
+      );
       await assert.rejects(
         client.action(api.counters.incr, { name: "x" }),
         /Trying to execute counters\.js:incr as Action, but it is defined as Mutation\./,
@@ -86,7 +93,7 @@ describe("actions", () => {
   });
 
   test("the HTTP client runs actions", async () => {
-    const client = new ConvexHttpClient(url, { logger: false });
+    const client = new ConvexHttpClient(url, { logger: keptLog().logger });
     assert.equal(await client.action(api.counters.act, { name: "http" }), 1);
     await assert.rejects(client.action(api.counters.actAndThrow, { name: "http" }), ConvexError);
   });

@@ -62,7 +62,7 @@ function forged(token, n = 0) {
 }
 
 suite("identity", (test) => {
-  test("a signed-in client is who its token says", async (stage) => {
+  test.since("1.27.4")("a signed-in client is who its token says", async (stage) => {
     const proxy = await stage.proxy();
     const client = stage.anonymous({ via: proxy });
     const list = new Watch(client, api.conversations.list, {});
@@ -110,7 +110,8 @@ suite("identity", (test) => {
     checkConnection(proxy.journals[0]);
   });
 
-  test("what is asked while the token is fetched runs as that user", async (stage) => {
+  const withState = test.since("1.22.0");
+  withState("what is asked while the token is fetched runs as that user", async (stage) => {
     const client = stage.anonymous();
     await connectionState(client, (state) => state.isWebSocketConnected, "the socket");
     const token = deferred();

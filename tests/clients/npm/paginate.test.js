@@ -52,6 +52,8 @@ function assertWithoutGap({ values }) {
 }
 
 suite("pages", (test) => {
+  const live = test.since("1.30.0");
+
   test("walking by cursor meets every message once", async (stage) => {
     const alice = await stage.as("alice");
     const conversationId = await stage.conversation(alice);
@@ -108,7 +110,7 @@ suite("pages", (test) => {
     }
   });
 
-  test("a live list loads more and grows at its head", async (stage) => {
+  live("a live list loads more and grows at its head", async (stage) => {
     const alice = await stage.as("alice");
     const conversationId = await stage.conversation(alice);
     await fill(alice, conversationId, 0, 11);
@@ -127,7 +129,7 @@ suite("pages", (test) => {
     assertQuiet(alice);
   });
 
-  test("a page that has grown too long is split without a gap", async (stage) => {
+  live("a page that has grown too long is split without a gap", async (stage) => {
     const proxy = await stage.proxy();
     const alice = await stage.as("alice", { via: proxy });
     const conversationId = await stage.conversation(alice);
@@ -149,7 +151,7 @@ suite("pages", (test) => {
     assertQuiet(alice);
   });
 
-  test("a live list survives a reconnect with the extent it had", async (stage) => {
+  live("a live list survives a reconnect with the extent it had", async (stage) => {
     const proxy = await stage.proxy();
     const [alice, bob] = [await stage.as("alice", { via: proxy }), await stage.as("bob")];
     const conversationId = await stage.conversation(alice, bob);
@@ -171,7 +173,7 @@ suite("pages", (test) => {
     assertWithoutGap(list);
   });
 
-  test("a removed message leaves its page and no other row moves in or out", async (stage) => {
+  live("a removed message leaves its page and no other row moves in or out", async (stage) => {
     const alice = await stage.as("alice");
     const conversationId = await stage.conversation(alice);
     const ids = await fill(alice, conversationId, 0, 11);

@@ -26,7 +26,8 @@ export function connectBase(url, onTransition = () => {}, options = {}) {
   return Object.assign(new BaseConvexClient(url, onTransition, base), { log });
 }
 
-function keptLog() {
+/** A logger that prints nothing, and the list of what it was given. */
+export function keptLog() {
   const log = [];
   const at =
     (level) =>

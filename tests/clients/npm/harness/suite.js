@@ -2,18 +2,26 @@
 // all of them are gone when it ends. A failure shows what the server wrote to stderr.
 
 import { after, before, describe, it } from "node:test";
+import { version } from "convex";
 import { ConvexHttpClient } from "convex/browser";
-import { api, connect, connectBase, signIn } from "./client.js";
+import { api, connect, connectBase, keptLog, signIn } from "./client.js";
 import { Proxy } from "./proxy.js";
 import { Server } from "./server.js";
 
-/** `body` receives `test(name, run)`; `run` receives a `Stage`. */
+/**
+ * `body` receives `test(name, run)`; `run` receives a `Stage`. `test.since(release)` is the same for
+ * tests of what that release of the client brought: older ones skip them.
+ */
 export function suite(name, body, { flags } = {}) {
   describe(name, () => {
     let server;
     before(async () => void (server = await Server.start({ flags })));
     after(async () => server?.close());
-    body((what, run) => it(what, () => perform(new Stage(server), run)));
+    const since = (release) => (what, run) => {
+      const skip = isOlder(version, release) && `needs convex ${release}`;
+      it(what, { skip }, () => perform(new Stage(server), run));
+    };
+    body(Object.assign(since("0.0.0"), { since }));
   });
 }
 
@@ -26,6 +34,13 @@ async function perform(stage, run) {
   } finally {
     await stage.close();
   }
+}
+
+// Whether release `a` is older than `b`.
+function isOlder(a, b) {
+  const [as, bs] = [a, b].map((release) => release.split(".").map(Number));
+  const n = as.findIndex((part, n) => part !== bs[n]);
+  return n !== -1 && as[n] < bs[n];
 }
 
 let serial = 0;
@@ -66,9 +81,9 @@ export class Stage {
 
   /** An HTTP client, signed in if `name` is given. */
   async http(name) {
-    const options = { logger: false };
-    if (name !== undefined) options.auth = await this.server.token(this.userId(name));
-    return new ConvexHttpClient(this.server.url, options);
+    const client = new ConvexHttpClient(this.server.url, { logger: keptLog().logger });
+    if (name !== undefined) client.setAuth(await this.server.token(this.userId(name)));
+    return client;
   }
 
   /** A proxy in front of the server. */
