@@ -1,7 +1,8 @@
 //! The real program, killed under load: what it acknowledged is there, once.
 //!
 //! Clients of the sync protocol send unique messages and keep their sessions over every kill; after each
-//! one they send again what was not answered. Callers over HTTP never send anything again. Nothing here waits for time: the program is killed after a number of
+//! one they send again what was not answered. Callers over HTTP never send anything again. Nothing here
+//! waits for time: the program is killed after a number of
 //! answers.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +34,7 @@ const HANGS: Duration = Duration::from_secs(60);
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// The program under test: CONCAVE_BIN, else the one beside this test.
-fn program() -> PathBuf {
+pub(super) fn program() -> PathBuf {
     if let Some(path) = std::env::var_os("CONCAVE_BIN") {
         return PathBuf::from(path);
     }
@@ -43,13 +44,13 @@ fn program() -> PathBuf {
     path
 }
 
-struct Server {
+pub(super) struct Server {
     child: Child,
-    address: String,
+    pub(super) address: String,
 }
 
 impl Server {
-    fn start(data: &Path) -> Self {
+    pub(super) fn start(data: &Path) -> Self {
         let log =
             std::fs::File::options().create(true).append(true).open(data.join("log")).unwrap();
         let mut child = Command::new(program())
@@ -76,7 +77,7 @@ impl Server {
     }
 
     /// Asks it to end, and waits until it has.
-    fn terminate(mut self) -> ExitStatus {
+    pub(super) fn terminate(mut self) -> ExitStatus {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         self.child.wait().unwrap()

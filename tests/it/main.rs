@@ -5,4 +5,5 @@
 mod crash;
 mod imports;
 mod live;
+mod program;
 mod scripts;

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::builder::FalseyValueParser;
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, value_parser};
 
 /// A Convex-compatible backend: one program, one file of data.
 #[derive(Parser)]
@@ -41,7 +42,7 @@ pub(crate) struct Serve {
     pub(crate) app: App,
     /// Accept tokens of the development issuer. Not for production: whoever reads the data folder, or
     /// reaches the port, can sign in as anybody.
-    #[arg(long, env = "CONCAVE_DEV_AUTH")]
+    #[arg(long, env = "CONCAVE_DEV_AUTH", value_parser = FalseyValueParser::new())]
     pub(crate) dev_auth: bool,
     /// Auth providers, as JSON: {"providers": [...]} in the form of Convex's auth.config, or a path to it.
     #[arg(long, env = "CONCAVE_AUTH_CONFIG")]
@@ -56,10 +57,10 @@ pub(crate) struct Serve {
     #[arg(long, env = "CONCAVE_RETENTION_SECONDS", default_value_t = 3600)]
     pub(crate) retention_seconds: u64,
     /// Threads that run functions; 0 takes one per processor, at least two.
-    #[arg(long, env = "CONCAVE_WORKERS", default_value_t = 0)]
-    pub(crate) workers: usize,
+    #[arg(long, env = "CONCAVE_WORKERS", default_value_t = 0, value_parser = value_parser!(u16).range(..=1024))]
+    pub(crate) workers: u16,
     /// Hide texts of errors and log lines from clients, as a production deployment does.
-    #[arg(long, env = "CONCAVE_REDACT_ERRORS")]
+    #[arg(long, env = "CONCAVE_REDACT_ERRORS", value_parser = FalseyValueParser::new())]
     pub(crate) redact_errors: bool,
     /// What to log, for example `info` or `server=debug`.
     #[arg(long, env = "CONCAVE_LOG", default_value = "info")]
@@ -72,7 +73,7 @@ pub(crate) struct Data {
     #[arg(long = "data", env = "CONCAVE_DATA", default_value = "./concave-data")]
     pub(crate) folder: PathBuf,
     /// Name of the deployment.
-    #[arg(long, env = "CONCAVE_INSTANCE_NAME", default_value = "concave")]
+    #[arg(long, env = "CONCAVE_INSTANCE_NAME", default_value = "concave", value_parser = instance_name)]
     pub(crate) instance_name: String,
 }
 
@@ -110,6 +111,14 @@ pub(crate) enum Durability {
     Relaxed,
 }
 
+/// A name that can stand before the `|` of an admin key.
+fn instance_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(['|', ':']) {
+        return Err("an instance name is not empty and has no `|` or `:`".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -119,5 +128,13 @@ mod tests {
     #[test]
     fn the_flags_are_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn instance_names_fit_into_admin_keys() {
+        assert_eq!(instance_name("a-b"), Ok("a-b".to_owned()));
+        for text in ["", "a|b", "prod:a"] {
+            assert!(instance_name(text).is_err(), "{text}");
+        }
     }
 }

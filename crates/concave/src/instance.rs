@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use functions::InstanceSecret;
 use server::auth::admin_key::{self, Admin, Holder};
 use server::auth::dev_issuer::DevIssuer;
@@ -21,8 +21,7 @@ const SECRET_FILE: &str = "instance-secret";
 ///
 /// Errors: a folder that cannot be made or written; a file that is no secret.
 pub(crate) fn secret(data: &Data) -> Result<InstanceSecret> {
-    fs::create_dir_all(&data.folder)
-        .with_context(|| format!("cannot make data folder {}", data.folder.display()))?;
+    make_folder(data)?;
     let path = data.folder.join(SECRET_FILE);
     match fs::read_to_string(&path) {
         Ok(text) => InstanceSecret::from_hex(text.trim())
@@ -30,6 +29,11 @@ pub(crate) fn secret(data: &Data) -> Result<InstanceSecret> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => make_secret(&path),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
+}
+
+fn make_folder(data: &Data) -> Result<()> {
+    fs::create_dir_all(&data.folder)
+        .with_context(|| format!("cannot make data folder {}", data.folder.display()))
 }
 
 fn make_secret(path: &Path) -> Result<InstanceSecret> {
@@ -47,25 +51,24 @@ fn make_secret(path: &Path) -> Result<InstanceSecret> {
 
 /// Prints a token of the development issuer.
 pub(crate) fn print_token(options: &Token) -> Result<()> {
-    fs::create_dir_all(&options.data.folder)?;
+    make_folder(&options.data)?;
     let issuer = DevIssuer::open(&options.data.folder)?;
     let now = env::real().clock.now();
     let ttl = Duration::from_secs(options.ttl);
-    println!("{}", issuer.token(&options.user, ttl, now)?);
-    Ok(())
+    print(&issuer.token(&options.user, ttl, now)?)
 }
 
 /// Prints a new admin key.
 pub(crate) fn print_admin_key(options: &AdminKey) -> Result<()> {
     let name = &options.data.instance_name;
-    if name.is_empty() || name.contains(['|', ':']) {
-        bail!("an instance name is not empty and has no `|` or `:`");
-    }
     let secret = secret(&options.data)?;
     let env = env::real();
     let issued_s = env.clock.now().0 / 1_000_000_000;
     let admin = Admin { holder: Holder::System, issued_s, is_read_only: false };
     let nonce = *env.random.seed().first_chunk().context("a seed is 32 bytes")?;
-    println!("{}", admin_key::issue(&secret, name, &admin, nonce));
-    Ok(())
+    print(&admin_key::issue(&secret, name, &admin, nonce))
+}
+
+fn print(text: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
 }

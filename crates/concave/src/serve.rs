@@ -1,8 +1,9 @@
 //! `concave serve`: opens the data, starts the threads, listens, and stops without losing anything.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use engine::{Engine, Options, TxError};
@@ -12,11 +13,15 @@ use server::auth::{Authenticator, HttpFetch, Origins, Verifier, VerifierOptions,
 use server::service::{Service, ServiceOptions};
 use store::{SqliteOptions, SqliteStore};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::args::{App, Durability, Serve};
 use crate::{env, instance};
+
+/// How long connections may take to end after the signal to stop. What was acknowledged is on disk
+/// whenever they end.
+const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn run(options: &Serve) -> Result<()> {
@@ -31,13 +36,12 @@ pub(crate) fn run(options: &Serve) -> Result<()> {
     let runtime = open(options)?;
     let workers = match options.workers {
         0 => std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
-        workers => workers,
+        workers => usize::from(workers),
     };
     let pool = Pool::start(&runtime, workers)?;
-    let served = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(listen(options, Arc::clone(&runtime)));
+    let sockets = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = sockets.block_on(listen(options, Arc::clone(&runtime)));
+    sockets.shutdown_background();
     pool.stop();
     served
 }
@@ -54,7 +58,7 @@ fn open(options: &Serve) -> Result<Arc<Runtime>> {
     let store = SqliteStore::open(folder, &sqlite)
         .with_context(|| format!("cannot open the data in {}", folder.display()))?;
     let engine_options = Options {
-        cache_bytes: options.cache_mb << 20,
+        cache_bytes: options.cache_mb.saturating_mul(1 << 20),
         retention_ns: options.retention_seconds.saturating_mul(1_000_000_000),
         ..Options::default()
     };
@@ -95,6 +99,8 @@ fn install(engine: &Arc<Engine>, application: &Application) -> Result<()> {
 
 async fn listen(options: &Serve, runtime: Arc<Runtime>) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
+    // Before anybody is told that this runs: from then on it may be asked to stop.
+    let signals = Signals::new()?;
     let service = Service {
         authenticator: Arc::new(authenticator(options, &runtime)?),
         options: ServiceOptions { show_errors: !options.redact_errors },
@@ -109,25 +115,39 @@ async fn listen(options: &Serve, runtime: Arc<Runtime>) -> Result<()> {
             tracing::error!(%error, "scheduled functions and crons do not run");
         }
     });
-    println!("listening on http://{}", listener.local_addr()?);
-    tracing::info!(
-        clients = %listener.local_addr()?, http_actions = %site.local_addr()?,
-        data = %options.data.folder.display(), "serving"
-    );
     let router = match dev_issuer(options)? {
         Some(issuer) => server::dev_router(service, Arc::new(issuer)),
         None => server::router(service),
     };
+    let (address, site_address) = (listener.local_addr()?, site.local_addr()?);
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let clients = axum::serve(listener, router).with_graceful_shutdown(stopped(stopping.clone()));
     let site = axum::serve(site, server::site_router()).with_graceful_shutdown(stopped(stopping));
-    tokio::spawn(async move {
-        if terminated().await.is_ok() {
-            tracing::info!("stopping");
+    // Whoever started this may have closed the pipe; that is no reason to end.
+    let _ = writeln!(std::io::stdout(), "listening on http://{address}");
+    tracing::info!(
+        clients = %address, http_actions = %site_address,
+        data = %options.data.folder.display(), "serving"
+    );
+    tokio::select! {
+        (clients, site) = async { tokio::join!(clients, site) } => {
+            clients.and(site).context("the listener failed")
         }
-        let _ = stop.send(true);
-    });
-    let (clients, site) = tokio::join!(clients, site);
-    clients.and(site).context("the listener failed")
+        () = end(signals, stop) => Ok(()),
+    }
+}
+
+/// Ends when whoever is connected has had its time after the first signal, or at the second one.
+async fn end(mut signals: Signals, stop: watch::Sender<bool>) {
+    signals.next().await;
+    tracing::info!("stopping");
+    let _ = stop.send(true);
+    tokio::select! {
+        () = signals.next() => tracing::warn!("stopping at once"),
+        () = tokio::time::sleep(SHUTDOWN) => {
+            tracing::warn!("some connections did not end in time");
+        }
+    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {
@@ -138,14 +158,24 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-async fn terminated() -> std::io::Result<()> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+/// The signals that ask the program to stop.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { term: listen(SignalKind::terminate())?, int: listen(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
 }
 
 /// The development issuer, if it was asked for.
@@ -165,7 +195,7 @@ fn authenticator(options: &Serve, runtime: &Runtime) -> Result<Authenticator> {
                     .with_context(|| format!("cannot read auth config {config}"))?
             };
             let json = serde_json::from_str(&text).context("the auth config is not JSON")?;
-            parse_config(&json)?
+            parse_config(&json).context("the auth config is not one")?
         }
         None => Vec::new(),
     };

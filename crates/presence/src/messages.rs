@@ -6,7 +6,7 @@ use functions::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::conversations::Conversation;
+use crate::conversations::{Conversation, note_activity};
 use crate::membership::{joined, signed_in, visible};
 
 #[derive(Serialize, Deserialize, Shape)]
@@ -30,11 +30,13 @@ pub(crate) struct Send {
 pub(crate) fn send(ctx: &MutationCtx<'_>, args: Send) -> Result<Id<Message>> {
     let user = signed_in(ctx)?;
     let conversation = joined(ctx, args.conversation_id)?;
-    ctx.db().insert(Message {
+    let id = ctx.db().insert(Message {
         conversation_id: conversation.id,
         author_id: user.subject.clone(),
         body: args.body,
-    })
+    })?;
+    note_activity(ctx, conversation.id)?;
+    Ok(id)
 }
 
 #[derive(Deserialize, Shape)]
@@ -70,5 +72,6 @@ pub(crate) fn remove(ctx: &MutationCtx<'_>, args: Remove) -> Result<()> {
     if message.author_id != user.subject {
         return Err(error("Not your message"));
     }
-    ctx.db().delete(message.id)
+    ctx.db().delete(message.id)?;
+    note_activity(ctx, message.conversation_id)
 }

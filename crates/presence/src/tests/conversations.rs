@@ -1,6 +1,7 @@
 use serde_json::{Value as Json, json};
 
 use super::world::{World, each, fields, user};
+use crate::conversations::{LISTED_MAX, MEMBERS_MAX, TITLE_BYTES_MAX, USER_ID_BYTES_MAX};
 
 fn list(world: &World, name: &str) -> Json {
     world.query(&user(name), "conversations:list", &json!({})).unwrap()
@@ -105,4 +106,38 @@ fn members_come_and_go() {
     change(&world, "conversations:removeMember", "alice", &room, "alice");
     check(&[], false);
     assert_eq!(list(&world, "alice"), json!([]));
+}
+
+#[test]
+fn a_list_answers_however_many_conversations_there_are() {
+    let world = World::new();
+    let mut newest = Vec::new();
+    for _ in 0..LISTED_MAX + 20 {
+        newest.push(world.conversation(&["mallory", "alice"]));
+    }
+    newest.reverse();
+    newest.truncate(LISTED_MAX);
+    assert_eq!(each(&list(&world, "alice"), "_id"), newest);
+}
+
+#[test]
+fn conversations_have_limits() {
+    let world = World::new();
+    let create = |member_ids: Vec<String>, title: &str| {
+        let args = json!({ "memberIds": member_ids, "title": title });
+        world.mutate(&user("alice"), "conversations:create", &args)
+    };
+    let names = |count: usize| (0..count).map(|n| format!("u{n}")).collect::<Vec<_>>();
+    // The caller is one of them.
+    let full = create(names(MEMBERS_MAX - 1), "").unwrap();
+    let refused = |result: Result<Json, String>, text: &str| {
+        let error = result.unwrap_err();
+        assert!(error.contains(text), "{error}");
+    };
+    refused(create(names(MEMBERS_MAX), ""), "Too many members (limit: 1000)");
+    let args = json!({ "conversationId": full, "userId": "late" });
+    let added = world.mutate(&user("alice"), "conversations:addMember", &args);
+    refused(added, "Too many members (limit: 1000)");
+    refused(create(vec!["x".repeat(USER_ID_BYTES_MAX + 1)], ""), "Member id too long");
+    refused(create(Vec::new(), &"x".repeat(TITLE_BYTES_MAX + 1)), "Title too long");
 }

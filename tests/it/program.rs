@@ -1,0 +1,69 @@
+//! The program as whoever operates it meets it: signals, flags, its own tokens.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
+
+use crate::crash::{Server, program};
+
+fn ask(server: &Server, request: &str) -> String {
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn requests_that_never_end_do_not_keep_it_from_stopping() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let half = |request: &str| {
+        let mut stream = TcpStream::connect(&server.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    };
+    let head = "POST /api/query HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    let open = [half(head), half(&format!("{head}Content-Length: 100\r\n\r\n{{")), half("")];
+    // One whole request after them: the others have been accepted by then.
+    assert!(ask(&server, "GET /version HTTP/1.0\r\n\r\n").contains(" 200 "));
+    assert!(server.terminate().success());
+    drop(open);
+}
+
+#[test]
+fn the_development_issuer_gives_tokens_on_this_machine() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let body = "{\"user\":\"bob\"}";
+    let request = format!(
+        "POST /dev-auth/token HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = ask(&server, &request);
+    assert!(answer.contains(" 200 ") && answer.contains("\"token\":\"ey"), "{answer}");
+}
+
+#[test]
+fn flags_from_the_environment_and_bad_ones() {
+    let data = tempfile::tempdir().unwrap();
+    let run = |args: &[&str], name: &str, value: &str| {
+        let output = Command::new(program()).args(args).env(name, value).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let file = data.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let file = file.to_str().unwrap();
+    let serve = ["serve", "--port", "0", "--site-port", "0", "--data", file];
+    for value in ["1", "true", "", "0"] {
+        let (code, text) = run(&serve, "CONCAVE_DEV_AUTH", value);
+        assert!(code == Some(1) && text.contains("cannot make data folder"), "{value}: {text}");
+    }
+    let token = ["token", "--user", "a", "--data", file];
+    let (code, text) = run(&token, "CONCAVE_PORT", "x");
+    assert!(code == Some(1) && text.contains(file), "{text}");
+    let (code, text) = run(&["serve"], "CONCAVE_INSTANCE_NAME", "a|b");
+    assert!(code == Some(2) && text.contains("instance name"), "{text}");
+    let (code, text) = run(&["serve"], "CONCAVE_PORT", "70000");
+    assert!(code == Some(2) && text.contains("70000"), "{text}");
+}
