@@ -103,8 +103,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The process is killed when `child` is dropped; it writes nothing that must stay.
+        // It must be gone before its folder: it would write into it.
         let _ = self.child.start_kill();
+        while let Ok(None) = self.child.try_wait() {
+            std::thread::yield_now();
+        }
         let _ = std::fs::remove_dir_all(&self.data);
     }
 }
