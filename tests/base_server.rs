@@ -63,7 +63,7 @@ fn main() -> Result<()> {
             options: ServiceOptions { show_errors: true },
             stopping,
         };
-        axum::serve(listener, server::router(service)).await?;
+        axum::serve(server::at_once(listener), server::router(service)).await?;
         Ok(())
     })
 }

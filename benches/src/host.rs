@@ -71,7 +71,7 @@ pub(crate) fn serve(async_runtime: &tokio::runtime::Runtime, data: &Path) -> Res
             options: ServiceOptions { show_errors: true },
             stopping,
         };
-        axum::serve(listener, server::router(service)).await?;
+        axum::serve(server::at_once(listener), server::router(service)).await?;
         Ok(())
     })
 }

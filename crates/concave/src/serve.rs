@@ -121,8 +121,10 @@ async fn listen(options: &Serve, runtime: Arc<Runtime>) -> Result<()> {
     };
     let (address, site_address) = (listener.local_addr()?, site.local_addr()?);
     let router = router.into_make_service_with_connect_info::<SocketAddr>();
-    let clients = axum::serve(listener, router).with_graceful_shutdown(stopped(stopping.clone()));
-    let site = axum::serve(site, server::site_router()).with_graceful_shutdown(stopped(stopping));
+    let clients = axum::serve(server::at_once(listener), router)
+        .with_graceful_shutdown(stopped(stopping.clone()));
+    let site = axum::serve(server::at_once(site), server::site_router())
+        .with_graceful_shutdown(stopped(stopping));
     // Whoever started this may have closed the pipe; that is no reason to end.
     let _ = writeln!(std::io::stdout(), "listening on http://{address}");
     tracing::info!(
