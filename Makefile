@@ -1,5 +1,5 @@
 # The whole interface, for people and for CI. `make` alone lists it.
-# Needs rustup (rust-toolchain.toml names the version), a C compiler for SQLite, and Node 20 or newer.
+# Needs rustup (rust-toolchain.toml names the version), a C compiler for SQLite, Node 20 and Python 3.10 or newer.
 
 CARGO_TARGET_DIR ?= target
 override CARGO_TARGET_DIR := $(abspath $(CARGO_TARGET_DIR))
@@ -7,7 +7,7 @@ export CARGO_TARGET_DIR
 RELEASE := $(CARGO_TARGET_DIR)/release
 DATA ?= ./concave-data
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
-CLIENTS := tests/clients/npm
+CLIENTS := tests/clients
 
 .DEFAULT_GOAL := help
 .PHONY: help run test rust-tests client-tests fmt lint sim bench deny
@@ -29,10 +29,15 @@ else
 	cargo test --workspace --locked
 endif
 
+client-tests: export CONCAVE_BIN = $(CARGO_TARGET_DIR)/debug/concave
 client-tests:
 	cargo build --workspace --locked
-	cd $(CLIENTS) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
-	cd $(CLIENTS) && CONCAVE_BIN=$(CARGO_TARGET_DIR)/debug/concave npm test
+	cd $(CLIENTS)/npm && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	cd $(CLIENTS)/npm && npm test
+	cd $(CLIENTS)/npm && npm run test:1.17
+	cd $(CLIENTS)/npm && npm run test:1.30
+	python3 $(CLIENTS)/python/run.py
+	cd $(CLIENTS)/rust && cargo test --locked
 
 fmt: ## format the Rust sources
 	cargo fmt --all
@@ -40,6 +45,8 @@ fmt: ## format the Rust sources
 lint: ## formatting and lints, warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cd $(CLIENTS)/rust && cargo fmt --check
+	cd $(CLIENTS)/rust && cargo clippy --locked --all-targets -- -D warnings
 
 sim: ## the seeded simulation; SEED=… repeats one run
 	$(if $(SEED),SEED=$(SEED)) cargo test --locked -p tests --test sim -- --nocapture
