@@ -61,9 +61,10 @@ fn main() -> Result<()> {
             runtime,
             authenticator: Arc::new(Authenticator::new(secret, "base", verifier)),
             options: ServiceOptions { show_errors: true },
-            stopping,
+            stopping: stopping.clone(),
         };
-        axum::serve(server::at_once(listener), server::router(service)).await?;
+        let limits = server::listen::ConnectionLimits::default();
+        server::listen::serve(listener, server::router(service), limits, stopping).await;
         Ok(())
     })
 }

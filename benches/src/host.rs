@@ -69,9 +69,10 @@ pub(crate) fn serve(async_runtime: &tokio::runtime::Runtime, data: &Path) -> Res
             runtime: Arc::clone(&runtime),
             authenticator: Arc::new(Authenticator::new(secret(), "bench", verifier)),
             options: ServiceOptions { show_errors: true },
-            stopping,
+            stopping: stopping.clone(),
         };
-        axum::serve(server::at_once(listener), server::router(service)).await?;
+        let limits = server::listen::ConnectionLimits::default();
+        server::listen::serve(listener, server::router(service), limits, stopping).await;
         Ok(())
     })
 }

@@ -51,9 +51,21 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn start(data: &Path) -> Self {
+        Self::start_as(Command::new(program()), data)
+    }
+
+    /// With at most so many open files.
+    pub(super) fn start_with_files(files: usize, data: &Path) -> Self {
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        shell.arg("-c").arg(script).arg(program());
+        Self::start_as(shell, data)
+    }
+
+    fn start_as(mut program: Command, data: &Path) -> Self {
         let log =
             std::fs::File::options().create(true).append(true).open(data.join("log")).unwrap();
-        let mut child = Command::new(program())
+        let mut child = program
             .args(["serve", "--app", "presence", "--dev-auth", "--port", "0", "--site-port", "0"])
             .arg("--data")
             .arg(data.join("data"))

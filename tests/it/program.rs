@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::crash::{Server, program};
 
@@ -29,6 +30,21 @@ fn requests_that_never_end_do_not_keep_it_from_stopping() {
     assert!(ask(&server, "GET /version HTTP/1.0\r\n\r\n").contains(" 200 "));
     assert!(server.terminate().success());
     drop(open);
+}
+
+#[test]
+fn it_serves_again_after_it_ran_out_of_file_descriptors() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start_with_files(64, data.path());
+    let open: Vec<TcpStream> =
+        (0..100).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
+    let log = data.path().join("log");
+    while !std::fs::read_to_string(&log).unwrap().contains("no connections can be accepted") {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(open);
+    assert!(ask(&server, "GET /version HTTP/1.0\r\n\r\n").contains(" 200 "));
+    assert!(server.terminate().success());
 }
 
 #[test]

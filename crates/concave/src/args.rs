@@ -35,6 +35,10 @@ pub(crate) struct Serve {
     /// Address to listen on; 0.0.0.0 for all.
     #[arg(long, env = "CONCAVE_INTERFACE", default_value = "127.0.0.1")]
     pub(crate) interface: IpAddr,
+    /// Most connections at once on each of the two ports, sockets included; more are told 503. The
+    /// system must allow as many open files (`ulimit -n`).
+    #[arg(long, env = "CONCAVE_MAX_CONNECTIONS", default_value_t = 16_384)]
+    pub(crate) max_connections: usize,
     #[command(flatten)]
     pub(crate) data: Data,
     /// Application that is compiled in.

@@ -10,6 +10,7 @@ use engine::{Engine, Options, TxError};
 use functions::{Application, Pool, Registry, Runtime, RuntimeParts};
 use server::auth::dev_issuer::DevIssuer;
 use server::auth::{Authenticator, HttpFetch, Origins, Verifier, VerifierOptions, parse_config};
+use server::listen::{self, ConnectionLimits};
 use server::service::{Service, ServiceOptions};
 use store::{SqliteOptions, SqliteStore};
 use tokio::net::TcpListener;
@@ -40,7 +41,7 @@ pub(crate) fn run(options: &Serve) -> Result<()> {
     };
     let pool = Pool::start(&runtime, workers)?;
     let sockets = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = sockets.block_on(listen(options, Arc::clone(&runtime)));
+    let served = sockets.block_on(accept(options, Arc::clone(&runtime)));
     sockets.shutdown_background();
     pool.stop();
     served
@@ -97,7 +98,7 @@ fn install(engine: &Arc<Engine>, application: &Application) -> Result<()> {
     Ok(())
 }
 
-async fn listen(options: &Serve, runtime: Arc<Runtime>) -> Result<()> {
+async fn accept(options: &Serve, runtime: Arc<Runtime>) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
     // Before anybody is told that this runs: from then on it may be asked to stop.
     let signals = Signals::new()?;
@@ -120,11 +121,12 @@ async fn listen(options: &Serve, runtime: Arc<Runtime>) -> Result<()> {
         None => server::router(service),
     };
     let (address, site_address) = (listener.local_addr()?, site.local_addr()?);
-    let router = router.into_make_service_with_connect_info::<SocketAddr>();
-    let clients = axum::serve(server::at_once(listener), router)
-        .with_graceful_shutdown(stopped(stopping.clone()));
-    let site = axum::serve(server::at_once(site), server::site_router())
-        .with_graceful_shutdown(stopped(stopping));
+    let limits = ConnectionLimits {
+        connections_max: options.max_connections,
+        ..ConnectionLimits::default()
+    };
+    let clients = listen::serve(listener, router, limits, stopping.clone());
+    let site = listen::serve(site, server::site_router(), limits, stopping);
     // Whoever started this may have closed the pipe; that is no reason to end.
     let _ = writeln!(std::io::stdout(), "listening on http://{address}");
     tracing::info!(
@@ -132,11 +134,10 @@ async fn listen(options: &Serve, runtime: Arc<Runtime>) -> Result<()> {
         data = %options.data.folder.display(), "serving"
     );
     tokio::select! {
-        (clients, site) = async { tokio::join!(clients, site) } => {
-            clients.and(site).context("the listener failed")
-        }
-        () = end(signals, stop) => Ok(()),
+        ((), ()) = async { tokio::join!(clients, site) } => {}
+        () = end(signals, stop) => {}
     }
+    Ok(())
 }
 
 /// Ends when whoever is connected has had its time after the first signal, or at the second one.
@@ -154,10 +155,6 @@ async fn end(mut signals: Signals, stop: watch::Sender<bool>) {
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
-}
-
-async fn stopped(mut stopping: watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
 /// The signals that ask the program to stop.

@@ -10,7 +10,7 @@ const MAX_AGE: Duration = Duration::from_secs(86_400);
 
 /// The policy of `/api/*` and the health routes. It answers every preflight, also of unknown paths.
 /// HTTP actions do not get it: there the application decides.
-pub(super) fn layer() -> CorsLayer {
+pub fn layer() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::mirror_request())
         .allow_credentials(true)

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::routing::{get, post};
 use http_body_util::Limited;
 
+use super::body::Paced;
 use crate::service::Service;
 
 /// Largest body that `/echo` gives back, in bytes. Source: spec/http-api.md section 12.
@@ -28,7 +29,7 @@ async fn instance_name(State(service): State<Service>) -> String {
     service.runtime.instance_name().to_string()
 }
 
-/// Gives the body back as it comes; above the limit the answer breaks off.
+/// Gives the body back as it comes; above the limit, or too slow, the answer breaks off.
 async fn echo(body: Body) -> Body {
-    Body::new(Limited::new(body, ECHO_BYTES_MAX))
+    Body::new(Limited::new(Paced::new(body), ECHO_BYTES_MAX))
 }

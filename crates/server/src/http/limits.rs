@@ -1,4 +1,7 @@
-//! How many requests are handled at once, and for how long.
+//! How many requests are handled at once, for how long, and how much of them is held.
+//!
+//! A request waits for its turn when all of it is here: one whose body is still coming keeps nobody
+//! else waiting.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,26 +10,75 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use tokio::sync::Semaphore;
+use hyper::body::Body as _;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Most requests that are handled at once; more wait. Source: spec/http-api.md section 2.
 pub const REQUESTS_MAX: usize = 128;
 /// A request without an answer after this is ended. Source: spec/http-api.md section 2.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
+/// Most bytes of large bodies that are held at once; more wait.
+pub const BODIES_BYTES_MAX: usize = 256 << 20;
+/// The unit of that budget, in bytes.
+const UNIT: usize = 1 << 10;
 
-/// Room for `REQUESTS_MAX` requests.
-pub(super) fn permits() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(REQUESTS_MAX))
+/// Room for `REQUESTS_MAX` requests and `BODIES_BYTES_MAX` of their bodies.
+pub(crate) struct Room {
+    turns: Arc<Semaphore>,
+    units: Arc<Semaphore>,
+}
+
+impl Room {
+    pub(super) fn new() -> Arc<Room> {
+        Room::with(REQUESTS_MAX, BODIES_BYTES_MAX)
+    }
+
+    pub(super) fn with(requests: usize, bytes: usize) -> Arc<Room> {
+        let units = Arc::new(Semaphore::new(bytes / UNIT));
+        Arc::new(Room { turns: Arc::new(Semaphore::new(requests)), units })
+    }
+}
+
+/// What one request holds of the room until it is answered.
+#[derive(Clone)]
+pub(super) struct Turn {
+    room: Arc<Room>,
+    held: Arc<Mutex<Vec<OwnedSemaphorePermit>>>,
+}
+
+impl Turn {
+    pub(super) fn new(room: &Arc<Room>) -> Turn {
+        Turn { room: Arc::clone(room), held: Arc::default() }
+    }
+
+    /// Waits for one of the turns.
+    pub(super) async fn begin(&self) {
+        let turn = Arc::clone(&self.room.turns).acquire_owned().await;
+        self.held.lock().push(turn.expect("this semaphore is never closed"));
+    }
+
+    /// Waits until `bytes` of a body may be held.
+    pub(super) async fn reserve(&self, bytes: usize) {
+        let units = bytes.div_ceil(UNIT).min(BODIES_BYTES_MAX / UNIT);
+        let units = u32::try_from(units).expect("the budget has fewer units");
+        let held = Arc::clone(&self.room.units).acquire_many_owned(units).await;
+        self.held.lock().push(held.expect("this semaphore is never closed"));
+    }
 }
 
 /// Answers 408 with an empty body when the time is over, waiting included.
 pub(super) async fn limit(
-    State(permits): State<Arc<Semaphore>>,
-    request: Request,
+    State(room): State<Arc<Room>>,
+    mut request: Request,
     next: Next,
 ) -> Response {
+    let turn = Turn::new(&room);
+    request.extensions_mut().insert(turn.clone());
     let answer = async {
-        let _permit = permits.acquire().await.expect("this semaphore is never closed");
+        if request.body().is_end_stream() {
+            turn.begin().await;
+        }
         next.run(request).await
     };
     match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
@@ -46,11 +98,11 @@ mod tests {
     use crate::http::testing::body_text;
 
     fn app(permits: usize) -> Router {
-        let permits = Arc::new(Semaphore::new(permits));
+        let room = Room::with(permits, 0);
         Router::new()
             .route("/fast", get(|| async { "fast" }))
             .route("/hangs", get(std::future::pending::<String>))
-            .layer(middleware::from_fn_with_state(permits, limit))
+            .layer(middleware::from_fn_with_state(room, limit))
     }
 
     fn ask(app: &Router, path: &str) -> impl Future<Output = Response> + use<> {

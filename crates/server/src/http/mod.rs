@@ -1,11 +1,12 @@
 //! HTTP: endpoints and the rules that all of them share.
 //!
-//!     request ─► cors ─► time and number limits ─► Client, Principal, JsonBody ─► calls ─► runtime
+//!     request ─► cors ─► time limit ─► Client, Principal, JsonBody ─► turn ─► calls ─► runtime
 //!                                                       └── HttpError (crate::errors)
 //!
 //! `calls` runs functions, `health` says what runs here, `dev_auth` gives tokens in development. Time
 //! and randomness come from `Service`, tokens are verified in `crate::auth`.
 
+pub mod body;
 mod calls;
 mod cors;
 pub mod credentials;
@@ -29,7 +30,8 @@ use crate::auth::dev_issuer::DevIssuer;
 use crate::errors::HttpError;
 use crate::service::Service;
 
-pub use limits::{REQUEST_TIMEOUT, REQUESTS_MAX};
+pub use cors::layer as cors;
+pub use limits::{BODIES_BYTES_MAX, REQUEST_TIMEOUT, REQUESTS_MAX};
 
 /// All endpoints of the cloud origin that need no socket. With an issuer also the one that gives
 /// tokens to anyone near: only for development.
@@ -42,8 +44,7 @@ pub fn router(service: Service, dev_issuer: Option<Arc<DevIssuer>>) -> Router {
         .merge(health::routes())
         .with_state(service)
         .merge(dev)
-        .layer(middleware::from_fn_with_state(limits::permits(), limits::limit))
-        .layer(cors::layer())
+        .layer(middleware::from_fn_with_state(limits::Room::new(), limits::limit))
 }
 
 /// The principal behind a request. Refuses as `credentials::credential` and

@@ -5,15 +5,14 @@
 
 use std::convert::Infallible;
 
-use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse as _, Response};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use protocol::ClientVersion;
 use serde::de::DeserializeOwned;
 
+use super::body;
 use crate::errors::{self, HttpError};
 use crate::service::Service;
 
@@ -22,7 +21,8 @@ pub const BODY_BYTES_MAX: usize = (16 << 20) + 2000;
 /// Longest request id that is taken from a client, in bytes; it appears in error texts.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// A JSON body of this shape. Refuses with 400 `BadJsonBody` whatever is wrong with it.
+/// A JSON body of this shape. Refuses with 400 `BadJsonBody` whatever is wrong with it, and with 408
+/// what comes too slowly.
 pub struct JsonBody<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
@@ -33,22 +33,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             let message = "Expected request with `Content-Type: application/json`";
             return Err(bad_body(message));
         }
-        let bytes = collect(request.into_body()).await?;
+        let bytes = body::collect(request, BODY_BYTES_MAX).await?;
         serde_json::from_slice(&bytes).map(JsonBody).map_err(|error| bad_body(error.to_string()))
     }
 }
 
-async fn collect(body: Body) -> Result<axum::body::Bytes, HttpError> {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(bad_body(format!("the body is larger than {BODY_BYTES_MAX} bytes")))
-        }
-        Err(error) => Err(bad_body(error.to_string())),
-    }
-}
-
-fn bad_body(message: impl Into<String>) -> HttpError {
+pub(super) fn bad_body(message: impl Into<String>) -> HttpError {
     HttpError::bad_request("BadJsonBody", message)
 }
 
@@ -126,6 +116,7 @@ fn request_id(headers: &HeaderMap, entropy: impl FnOnce() -> [u8; 32]) -> Reques
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
     use serde::Deserialize;
 
     use super::*;
