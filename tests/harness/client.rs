@@ -30,6 +30,8 @@ pub enum Who {
     UserUntil(String, i64),
     /// An administrator.
     Admin,
+    /// An administrator whose key is read-only.
+    Reader,
     /// Somebody with a token that is no good.
     Forger,
 }
@@ -40,7 +42,8 @@ impl Who {
         match self {
             Who::Nobody | Who::Forger => Caller::default(),
             Who::User(name) | Who::UserUntil(name, _) => user(name),
-            Who::Admin => Caller { identity: None, admin: true },
+            Who::Admin => Caller::ADMIN,
+            Who::Reader => Caller { read_only: true, ..Caller::ADMIN },
         }
     }
 
@@ -52,6 +55,7 @@ impl Who {
                 json!({ "tokenType": "User", "value": format!("{name} until {end}") })
             }
             Who::Admin => json!({ "tokenType": "Admin", "value": "admin" }),
+            Who::Reader => json!({ "tokenType": "Admin", "value": "reader" }),
             Who::Forger => json!({ "tokenType": "User", "value": "forged" }),
         }
     }
@@ -61,8 +65,9 @@ impl Who {
 pub fn verify(token: &Token) -> Verified<Caller> {
     match token {
         Token::None => Verified::Accepted { identity: Caller::default(), expires_at_ms: None },
-        Token::Admin { .. } => {
-            Verified::Accepted { identity: Who::Admin.caller(), expires_at_ms: None }
+        Token::Admin { key, .. } => {
+            let who = if key == "reader" { Who::Reader } else { Who::Admin };
+            Verified::Accepted { identity: who.caller(), expires_at_ms: None }
         }
         Token::User(text) if text == "forged" => {
             Verified::Rejected { message: "Could not verify token".to_owned() }

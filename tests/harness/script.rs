@@ -334,6 +334,7 @@ fn who(text: &str, now_ms: i64) -> Who {
     match text {
         "nobody" => Who::Nobody,
         "admin" => Who::Admin,
+        "reader" => Who::Reader,
         "forger" => Who::Forger,
         user => match user.split_once(" for ") {
             Some((name, time)) => {

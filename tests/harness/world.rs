@@ -48,7 +48,7 @@ pub enum Fresh {
 /// The signed-in user with this name.
 pub fn user(name: &str) -> Caller {
     let identity = UserIdentity::new(ISSUER, name, BTreeMap::new());
-    Caller { identity: Some(Arc::new(identity)), admin: false }
+    Caller { identity: Some(Arc::new(identity)), ..Caller::default() }
 }
 
 impl World {

@@ -32,6 +32,9 @@ struct Host(Arc<Runtime>);
 impl Runtime {
     /// Runs an action to its end, also when nobody waits for it any more. Needs an async runtime.
     pub async fn action_async(self: &Arc<Self>, call: ClientCall, parent: Parent) -> CallEnd {
+        if let Err(error) = call.caller.check_may_act() {
+            return self.failed(error);
+        }
         let ts = self.engine().durable();
         let registry = self.registry();
         let found = registry.find(&call.path, call.caller.admin).and_then(|function| {
@@ -162,7 +165,7 @@ async fn housekeeping(host: Arc<dyn JobHost>, runtime: Arc<Runtime>) {
 
 impl Host {
     async fn call(self, call: DoorCall, kind: FunctionKind) -> Result<Value> {
-        let caller = Caller { identity: call.identity, admin: true };
+        let caller = Caller { identity: call.identity, ..Caller::ADMIN };
         let args = vec![Value::Object(call.args)];
         let client = ClientCall { path: call.path.to_string(), args, caller };
         let end = match kind {
@@ -273,7 +276,7 @@ impl JobHost for Host {
         let runtime = Arc::clone(&self.0);
         Box::pin(async move {
             let began = runtime.engine().env().clock.now();
-            let caller = Caller { identity: None, admin: true };
+            let caller = Caller::ADMIN;
             let client = ClientCall { path: call.path.to_string(), args: call.args, caller };
             let end = runtime.action_async(client, call.parent).await;
             outcome(&runtime, began, end)

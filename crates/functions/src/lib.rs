@@ -76,7 +76,8 @@ pub use registry::{
 };
 pub use runner::{ATTEMPTS_MAX, SESSION_RECORDS_KEPT, SESSION_RECORDS_MAX};
 pub use runtime::{
-    CallEnd, Caller, ClientCall, CommitHook, Done, RequestKey, Runtime, RuntimeParts, RuntimeStats,
+    CallEnd, Caller, ClientCall, CommitHook, Done, READ_ONLY_TEXT, RequestKey, Runtime,
+    RuntimeParts, RuntimeStats,
 };
 pub use schedule::{CronExpression, NextRun, Schedule, Weekday};
 pub use scheduler::{JobState, ScheduledFunction, Scheduler};

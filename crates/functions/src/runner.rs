@@ -75,6 +75,9 @@ impl Runtime {
         parent: Parent,
         done: Done,
     ) {
+        if let Err(error) = call.caller.check_may_act() {
+            return done(self.failed(error));
+        }
         if self.work.is_full() {
             return done(self.overloaded());
         }
@@ -114,8 +117,7 @@ impl Runtime {
         job: JobCall,
         done: Box<dyn FnOnce(Option<CallEnd>) + Send>,
     ) {
-        let caller = Caller { identity: None, admin: true };
-        let call = ClientCall { path: job.path.to_string(), args: job.args, caller };
+        let call = ClientCall { path: job.path.to_string(), args: job.args, caller: Caller::ADMIN };
         let around = Some(Around { before: job.before, after: job.after });
         self.attempt(Body::Call(Call { call, key: None, parent: job.parent, around }), done);
     }

@@ -35,6 +35,24 @@ pub struct Caller {
     pub identity: Option<Arc<UserIdentity>>,
     /// An administrator: internal functions exist for it.
     pub admin: bool,
+    /// It may look and not act: its mutations and actions fail.
+    pub read_only: bool,
+}
+
+/// What a caller who may only look is told.
+pub const READ_ONLY_TEXT: &str = "this admin key is read-only: it runs queries alone";
+
+impl Caller {
+    /// An administrator that acts as itself, as the system does for jobs and crons.
+    pub const ADMIN: Caller = Caller { identity: None, admin: true, read_only: false };
+
+    /// Refuses who may only look. Errors: `OperationNotPermitted`.
+    pub(crate) fn check_may_act(&self) -> Result<()> {
+        if self.read_only {
+            return Err(Error::coded("OperationNotPermitted", READ_ONLY_TEXT));
+        }
+        Ok(())
+    }
 }
 
 /// One call from outside.

@@ -49,11 +49,6 @@ impl HttpError {
         HttpError::new(StatusCode::FORBIDDEN, code, message)
     }
 
-    /// 403 of an endpoint that only administrators may use.
-    pub fn admin_only() -> HttpError {
-        HttpError::forbidden("BadDeployKey", "this endpoint needs an admin key")
-    }
-
     /// 500. The reason goes to the log, not to the client.
     pub fn internal(reason: &str) -> HttpError {
         tracing::error!(reason, "a request failed");

@@ -15,12 +15,12 @@ use value::{Timestamp, Value};
 /// 2024-01-10T10:07:30Z, in milliseconds.
 pub(super) const START_MS: f64 = 1_704_881_250_000.0;
 
-pub(super) const ADMIN: Caller = Caller { identity: None, admin: true };
-pub(super) const NOBODY: Caller = Caller { identity: None, admin: false };
+pub(super) const ADMIN: Caller = Caller::ADMIN;
+pub(super) const NOBODY: Caller = Caller { identity: None, admin: false, read_only: false };
 
 pub(super) fn user(name: &str) -> Caller {
     let identity = UserIdentity::new("https://auth.example", name, BTreeMap::new());
-    Caller { identity: Some(Arc::new(identity)), admin: false }
+    Caller { identity: Some(Arc::new(identity)), ..Caller::default() }
 }
 
 pub(super) struct World {

@@ -14,6 +14,14 @@ pub enum AuthError {
         /// For the developer. Never holds the token.
         message: String,
     },
+    /// The caller is known, and may not do this.
+    #[error("{message}")]
+    Forbidden {
+        /// Which kind of refusal.
+        code: AuthCode,
+        /// For the developer.
+        message: String,
+    },
     /// The provider's keys can not be had now: try the same credential again.
     /// The short code is `AuthProviderDiscoveryFailed`.
     #[error("{message}")]
@@ -38,6 +46,10 @@ pub enum AuthCode {
     TokenExpired,
     /// The admin key does not open or belongs to another instance.
     BadAdminKey,
+    /// Only an administrator may do this, and the caller is none.
+    BadDeployKey,
+    /// The admin key is read-only.
+    OperationNotPermitted,
 }
 
 /// The short code of `AuthError::Unavailable`.
@@ -52,6 +64,8 @@ impl AuthCode {
             AuthCode::Unauthenticated => "Unauthenticated",
             AuthCode::TokenExpired => "TokenExpired",
             AuthCode::BadAdminKey => "BadAdminKey",
+            AuthCode::BadDeployKey => "BadDeployKey",
+            AuthCode::OperationNotPermitted => "OperationNotPermitted",
         }
     }
 }
@@ -62,10 +76,15 @@ impl AuthError {
         AuthError::Rejected { code, message: message.into() }
     }
 
+    /// A known caller without the right, with `code`.
+    pub fn forbidden(code: AuthCode, message: impl Into<String>) -> AuthError {
+        AuthError::Forbidden { code, message: message.into() }
+    }
+
     /// The short code, also the close reason of a socket.
     pub fn code(&self) -> &'static str {
         match self {
-            AuthError::Rejected { code, .. } => code.as_str(),
+            AuthError::Rejected { code, .. } | AuthError::Forbidden { code, .. } => code.as_str(),
             AuthError::Unavailable { .. } => DISCOVERY_FAILED,
         }
     }
@@ -74,6 +93,7 @@ impl AuthError {
     pub fn status(&self) -> u16 {
         match self {
             AuthError::Rejected { .. } => 401,
+            AuthError::Forbidden { .. } => 403,
             AuthError::Unavailable { status, .. } => *status,
         }
     }
@@ -81,7 +101,7 @@ impl AuthError {
     /// Whether the same credential may be accepted later.
     pub fn is_unavailable(&self) -> bool {
         match self {
-            AuthError::Rejected { .. } => false,
+            AuthError::Rejected { .. } | AuthError::Forbidden { .. } => false,
             AuthError::Unavailable { .. } => true,
         }
     }

@@ -4,8 +4,8 @@
 //!                                    └─ key ────► admin_key ─────────────────────────────► Admin
 //!
 //! `jwt` takes a token apart, `keys` checks signatures, `documents` fetches and keeps what providers
-//! publish, `identity` decides what functions see. Time comes with each call. Secrets and tokens
-//! never enter an error or a log line.
+//! publish, `identity` decides what functions see, `rights` what each caller may do. Time comes with each call. Secrets
+//! and tokens never enter an error or a log line.
 //!
 //! Invariant: a caller is a user or an administrator only by a signature or seal that was checked
 //! here; a provider that is out of reach refuses nobody.
@@ -21,6 +21,7 @@ mod identity;
 mod jwt;
 mod keys;
 pub mod provider;
+mod rights;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod verifier;
@@ -39,6 +40,7 @@ pub use fetch::{Fetch, FetchError, Origins};
 pub use http_fetch::HttpFetch;
 pub use jwt::TOKEN_BYTES_MAX;
 pub use provider::{ConfigError, Provider, parse_config};
+pub use rights::Operation;
 pub use verifier::{LEEWAY, User, Verifier, VerifierOptions};
 
 /// What a caller shows, not yet believed.

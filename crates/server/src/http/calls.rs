@@ -15,7 +15,7 @@ use value::{ComponentPath, FunctionPath, Timestamp, Value};
 
 use super::formats;
 use super::request::{Client, JsonBody, QueryArgs, RequestId};
-use crate::auth::Principal;
+use crate::auth::{Operation, Principal};
 use crate::errors::HttpError;
 use crate::service::Service;
 use crate::socket::convert;
@@ -250,10 +250,8 @@ async fn function(
     id: RequestId,
     JsonBody(form): JsonBody<FunctionForm>,
 ) -> Answered {
-    match principal {
-        Principal::Admin { .. } => {}
-        Principal::Anonymous | Principal::User(_) => return Err(HttpError::admin_only()),
-    }
+    // Which kinds a read-only key runs is checked when the kind is known.
+    principal.require(Operation::RunInternalQuery)?;
     let component = ComponentPath::new(form.component_path.as_deref().unwrap_or_default())
         .map_err(|error| HttpError::bad_request("InvalidComponentPath", error.to_string()))?;
     if !component.is_root() {
@@ -279,7 +277,7 @@ impl Service {
         at: Option<Timestamp>,
         id: &RequestId,
     ) -> Result<Answer, HttpError> {
-        check_rights(kind, principal)?;
+        principal.require_call(kind)?;
         let caller = convert::for_functions(principal);
         let format = call.format;
         let call = ClientCall { path: call.path.to_string(), args: call.args, caller };
@@ -357,22 +355,6 @@ impl Service {
     fn log_lines(&self, lines: &[LogLine]) -> Vec<String> {
         let shown = lines.iter().filter(|_| self.options.show_errors);
         shown.map(LogLine::to_text).collect()
-    }
-}
-
-/// A read-only key may look, not act. Source: spec/engine.md 17.
-fn check_rights(kind: FunctionKind, principal: &Principal) -> Result<(), HttpError> {
-    let is_read_only = match principal {
-        Principal::Admin { admin, .. } => admin.is_read_only,
-        Principal::Anonymous | Principal::User(_) => false,
-    };
-    match kind {
-        FunctionKind::Query => Ok(()),
-        FunctionKind::Mutation | FunctionKind::Action if !is_read_only => Ok(()),
-        FunctionKind::Mutation | FunctionKind::Action => {
-            let message = "this admin key is read-only: it runs queries alone";
-            Err(HttpError::forbidden("OperationNotPermitted", message))
-        }
     }
 }
 

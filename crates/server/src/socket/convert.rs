@@ -117,5 +117,5 @@ pub(crate) fn for_functions(caller: &auth::Principal) -> Caller {
         auth::Principal::Admin { .. } => true,
         auth::Principal::Anonymous | auth::Principal::User(_) => false,
     };
-    Caller { identity: caller.identity().cloned(), admin }
+    Caller { identity: caller.identity().cloned(), admin, read_only: caller.is_read_only() }
 }
