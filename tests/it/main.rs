@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in tests a panic is the answer")]
 
 mod crash;
+mod identity;
 mod imports;
 mod live;
 mod program;

@@ -31,7 +31,7 @@ use crate::work::Work;
 pub const ATTEMPTS_MAX: u32 = 64;
 /// Records kept of one session. Source: design.md 3.11.
 pub const SESSION_RECORDS_MAX: u32 = 1000;
-/// Bytes of an internal id that name the session; the rest is the number of the request.
+/// Bytes of an internal id that name the session and its identity; the rest is the number of the request.
 const SESSION_PREFIX_BYTES: usize = 12;
 
 /// A mutation on its way, from one attempt to the next.
@@ -263,9 +263,11 @@ impl Drop for Joined {
     }
 }
 
-/// Whose request it is: one user of one provider, or nobody.
+/// Whose request it is: one user of one provider, or nobody, or an administrator as one of these. No
+/// identifier of a user begins with a NUL: `UserIdentity::token_identifier` has an issuer first.
 fn identity_of(caller: &Caller) -> String {
-    caller.identity.as_ref().map(|user| user.token_identifier.clone()).unwrap_or_default()
+    let user = caller.identity.as_ref().map_or("", |user| &user.token_identifier);
+    if caller.admin { format!("\0admin\0{user}") } else { user.to_owned() }
 }
 
 /// A client's callback: it always gets an answer.
@@ -365,14 +367,15 @@ impl Call {
     /// What the same request answered before, if it did.
     fn recorded(&self, tx: &mut Transaction) -> Result<Option<CallEnd>> {
         let Some(key) = self.key else { return Ok(None) };
-        let id = record_id(&key);
-        tx.warm_system(&system::SESSION_REQUESTS, session_ids(&key))?;
+        let identity = self.identity();
+        let id = record_id(&key, &identity);
+        tx.warm_system(&system::SESSION_REQUESTS, session_ids(&key, &identity))?;
         let Some((ts, record)) = tx.version_in_system(&system::SESSION_REQUESTS, id)? else {
             return Ok(None);
         };
         let text = |name: &str| record.body().get(name).and_then(Value::as_str);
         // A record answers only the identity that made it.
-        if text("identity") != Some(self.identity().as_str()) {
+        if text("identity") != Some(&identity) {
             return Ok(None);
         }
         let result = text("result").and_then(|result| json::parse(result).ok());
@@ -389,14 +392,16 @@ impl Call {
         let (Some(key), Ok(result)) = (self.key, &end.result) else { return Ok(()) };
         let lines: Vec<Value> =
             end.log_lines.iter().map(|line| Value::from(line.to_text())).collect();
+        let identity = self.identity();
+        let id = |request| record_id(&RequestKey { request, ..key }, &identity);
         let body = value::object! {
-            "identity" => self.identity(),
+            "identity" => identity.as_str(),
             "result" => json::to_string(result),
             "logLines" => lines,
         };
-        put_record(tx, record_id(&key), Some(body))?;
-        if let Some(request) = key.request.checked_sub(SESSION_RECORDS_MAX) {
-            put_record(tx, record_id(&RequestKey { request, ..key }), None)?;
+        put_record(tx, id(key.request), Some(body))?;
+        if let Some(old) = key.request.checked_sub(SESSION_RECORDS_MAX) {
+            put_record(tx, id(old), None)?;
         }
         Ok(())
     }
@@ -406,20 +411,21 @@ impl Call {
     }
 }
 
-/// Where the record of a request is: twelve bytes of the session, four of the request.
-fn record_id(key: &RequestKey) -> InternalId {
+/// Where the record of a request is: twelve bytes of its session and identity, four of the request. So
+/// whoever learns of somebody else's session neither reads nor replaces what is recorded of it.
+fn record_id(key: &RequestKey, identity: &str) -> InternalId {
     let mut id = [0; 16];
-    id[..SESSION_PREFIX_BYTES].copy_from_slice(&session_prefix(key));
+    id[..SESSION_PREFIX_BYTES].copy_from_slice(&session_prefix(key, identity));
     id[SESSION_PREFIX_BYTES..].copy_from_slice(&key.request.to_be_bytes());
     InternalId(id)
 }
 
-fn session_ids(key: &RequestKey) -> Interval {
-    Interval::prefix(&session_prefix(key))
+fn session_ids(key: &RequestKey, identity: &str) -> Interval {
+    Interval::prefix(&session_prefix(key, identity))
 }
 
-fn session_prefix(key: &RequestKey) -> [u8; SESSION_PREFIX_BYTES] {
-    let hash = Sha256::digest(key.session);
+fn session_prefix(key: &RequestKey, identity: &str) -> [u8; SESSION_PREFIX_BYTES] {
+    let hash = Sha256::new().chain_update(key.session).chain_update(identity).finalize();
     let mut prefix = [0; SESSION_PREFIX_BYTES];
     prefix.copy_from_slice(&hash[..SESSION_PREFIX_BYTES]);
     prefix
