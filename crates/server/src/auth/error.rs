@@ -42,6 +42,9 @@ pub enum AuthCode {
     InvalidAuthHeader,
     /// Refused by an OIDC provider's rules.
     Unauthenticated,
+    /// The provider's discovery document is another issuer's: a fault of the configuration or of the
+    /// provider, which no waiting heals.
+    ForeignDiscovery,
     /// Accepted once, expired since.
     TokenExpired,
     /// The admin key does not open or belongs to another instance.
@@ -52,7 +55,7 @@ pub enum AuthCode {
     OperationNotPermitted,
 }
 
-/// The short code of `AuthError::Unavailable`.
+/// The short code of `AuthError::Unavailable` and `AuthCode::ForeignDiscovery`.
 pub const DISCOVERY_FAILED: &str = "AuthProviderDiscoveryFailed";
 
 impl AuthCode {
@@ -62,6 +65,7 @@ impl AuthCode {
             AuthCode::NoAuthProvider => "NoAuthProvider",
             AuthCode::InvalidAuthHeader => "InvalidAuthHeader",
             AuthCode::Unauthenticated => "Unauthenticated",
+            AuthCode::ForeignDiscovery => DISCOVERY_FAILED,
             AuthCode::TokenExpired => "TokenExpired",
             AuthCode::BadAdminKey => "BadAdminKey",
             AuthCode::BadDeployKey => "BadDeployKey",
@@ -92,6 +96,7 @@ impl AuthError {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
+            AuthError::Rejected { code: AuthCode::ForeignDiscovery, .. } => 400,
             AuthError::Rejected { .. } => 401,
             AuthError::Forbidden { .. } => 403,
             AuthError::Unavailable { status, .. } => *status,

@@ -58,16 +58,21 @@ pub(super) fn of_oidc(claims: &Claims) -> UserIdentity {
     UserIdentity::new(&claims.issuer, &claims.subject, fields)
 }
 
+/// Longest names of flattened claims of one token, all together, in bytes. A member of a claim carries
+/// the names of all that it is in, so a small token could become a large identity.
+pub const CLAIM_NAMES_BYTES_MAX: usize = 256 << 10;
+
 /// The identity that a custom token gives: private claims under their own names, members of objects
-/// as `outer.inner`.
-pub(super) fn of_custom(claims: &Claims) -> UserIdentity {
+/// as `outer.inner`. None: its names are longer than `CLAIM_NAMES_BYTES_MAX`.
+pub(super) fn of_custom(claims: &Claims) -> Option<UserIdentity> {
     let mut fields = BTreeMap::new();
+    let mut left = CLAIM_NAMES_BYTES_MAX;
     for (name, claim) in &claims.all {
         if !is_own(name) && name != "aud" {
-            flatten(name.clone(), claim, &mut fields);
+            flatten(name.clone(), claim, &mut fields, &mut left)?;
         }
     }
-    UserIdentity::new(&claims.issuer, &claims.subject, fields)
+    Some(UserIdentity::new(&claims.issuer, &claims.subject, fields))
 }
 
 /// The identity as which an administrator acts. None: neither `tokenIdentifier` nor `issuer` and
@@ -145,18 +150,25 @@ fn is_own(name: &str) -> bool {
     name == "iss" || name == "sub" || VOLATILE.contains(&name)
 }
 
-/// Depth is bounded by the JSON parser.
-fn flatten(name: String, claim: &Json, fields: &mut BTreeMap<String, Json>) {
+/// Depth is bounded by the JSON parser; `left` says how long names may still be.
+fn flatten(
+    name: String,
+    claim: &Json,
+    fields: &mut BTreeMap<String, Json>,
+    left: &mut usize,
+) -> Option<()> {
+    *left = left.checked_sub(name.len())?;
     match claim {
         Json::Object(members) => {
             for (inner, member) in members {
-                flatten(format!("{name}.{inner}"), member, fields);
+                flatten(format!("{name}.{inner}"), member, fields, left)?;
             }
         }
         _ => {
             fields.insert(name, claim.clone());
         }
     }
+    Some(())
 }
 
 /// A time of the years 0 to 9999, in whole seconds: `2023-11-14T22:13:20+00:00`.
@@ -232,12 +244,20 @@ mod tests {
         let all = json!({"name":"N","email_verified":true,"org":{"id":1,"of":{"x":[{}]}},"e":{},
             "aud":["x"],"iat":1,"fva":1,"jti":"j"});
         let kept = json!({"name":"N","email_verified":true,"org.id":1,"org.of.x":[{}]});
-        check(of_custom(&claims(all)), kept);
+        check(of_custom(&claims(all)).unwrap(), kept);
+    }
+
+    #[test]
+    fn names_of_flattened_claims_are_bounded() {
+        let members: Map<String, Json> = (0..600).map(|n| (n.to_string(), json!(1))).collect();
+        let fits = |name: &str| of_custom(&claims(json!({ name: members }))).is_some();
+        assert!(fits(&"n".repeat(400)));
+        assert!(!fits(&"n".repeat(500)));
     }
 
     #[test]
     fn renewed_tokens_have_the_key_of_the_old_one() {
-        for of in [of_oidc, of_custom] {
+        for of in [of_oidc, |claims: &Claims| of_custom(claims).unwrap()] {
             let key = |all: Json| of(&claims(all)).cache_key;
             let first = key(json!({"iat":1,"jti":"a","nbf":1,"email":"e"}));
             assert_eq!(first, key(json!({"iat":2,"jti":"b","nbf":2,"email":"e"})));
@@ -248,7 +268,7 @@ mod tests {
     #[test]
     fn claims_do_not_replace_the_fixed_fields() {
         let forged = json!({"tokenIdentifier":"x|y","subject":"y","issuer":"x"});
-        for of in [of_oidc, of_custom] {
+        for of in [of_oidc, |claims: &Claims| of_custom(claims).unwrap()] {
             let identity = of(&claims(forged.clone()));
             let seen: Json = serde_json::from_str(&identity.cache_key).unwrap();
             assert_eq!(seen["tokenIdentifier"], "https://a/|u");

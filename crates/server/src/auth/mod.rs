@@ -38,6 +38,7 @@ pub use documents::{FETCH_INTERVAL, FETCH_TIMEOUT, FRESH_DEFAULT, FRESH_MAX, STA
 pub use error::{AuthCode, AuthError};
 pub use fetch::{Fetch, FetchError, Origins};
 pub use http_fetch::HttpFetch;
+pub use identity::CLAIM_NAMES_BYTES_MAX;
 pub use jwt::TOKEN_BYTES_MAX;
 pub use provider::{ConfigError, Provider, parse_config};
 pub use rights::Operation;

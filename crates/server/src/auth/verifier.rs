@@ -56,7 +56,7 @@ pub struct Verifier {
 /// What a verifier tells and takes.
 #[derive(Clone, Debug, Default)]
 pub struct VerifierOptions {
-    /// Do not name the configured providers in refusals.
+    /// Do not name the configured providers in refusals, nor what their servers answered.
     pub redact: bool,
 }
 
@@ -114,8 +114,11 @@ impl Verifier {
             return refuse("token is not signed by a key of its provider");
         }
         let identity = match &provider {
-            Provider::Oidc { .. } => identity::of_oidc(&token.claims),
+            Provider::Oidc { .. } => Some(identity::of_oidc(&token.claims)),
             Provider::CustomJwt { .. } => identity::of_custom(&token.claims),
+        };
+        let Some(identity) = identity else {
+            return refuse("token has claims whose flattened names are too long");
         };
         Ok(User { identity: Arc::new(identity), valid_until })
     }
@@ -155,7 +158,10 @@ impl Verifier {
                 self.discovered(domain, &token.claims.issuer, now).await?
             }
         };
-        let unavailable = |error| no_keys(&url, &error);
+        let unavailable = |error: FetchError| AuthError::Unavailable {
+            status: 503,
+            message: self.cannot("could not fetch the keys of an auth provider from", &url, &error),
+        };
         let keys = self.key_sets.get(&url, now).await.map_err(unavailable)?;
         if let Some(answer) = verified(&keys) {
             return Ok(answer);
@@ -174,7 +180,12 @@ impl Verifier {
     ) -> Result<String, AuthError> {
         let url = domain.discovery_url();
         let found = self.discoveries.get(&url, now).await;
-        let found = found.map_err(|error| discovery_failed(&url, &error))?;
+        let found = found.map_err(|error| self.discovery_failed(&url, &error))?;
+        if Issuer::of_token(&found.issuer) != *domain {
+            let error = FetchError::Unusable("it is the document of another issuer".to_owned());
+            let message = self.cannot(DISCOVERY_OF, &url, &error);
+            return Err(AuthError::rejected(AuthCode::ForeignDiscovery, message));
+        }
         if found.issuer != token_issuer {
             let message = "the token's issuer is not the one of its provider's discovery document";
             return Err(AuthError::rejected(AuthCode::Unauthenticated, message));
@@ -183,11 +194,31 @@ impl Verifier {
             domain.as_str().starts_with("https:") && !found.jwks_uri.starts_with("https:");
         if downgraded || !is_web_url(&found.jwks_uri) {
             let error = FetchError::Unusable("jwks_uri is not an https URL".to_owned());
-            return Err(discovery_failed(&url, &error));
+            return Err(self.discovery_failed(&url, &error));
         }
         Ok(found.jwks_uri.clone())
     }
+
+    /// Source of the statuses: spec/http-api.md section 3.
+    fn discovery_failed(&self, url: &str, error: &FetchError) -> AuthError {
+        let status = match error {
+            FetchError::Status(status @ (401 | 403 | 404 | 421 | 425 | 429)) => *status,
+            FetchError::Status(500..) => 503,
+            FetchError::Status(_)
+            | FetchError::Timeout
+            | FetchError::Unreachable(_)
+            | FetchError::Unusable(_) => 400,
+        };
+        AuthError::Unavailable { status, message: self.cannot(DISCOVERY_OF, url, error) }
+    }
+
+    /// What failed, and why unless that is hidden: it may tell of hosts that only this server sees.
+    fn cannot(&self, what: &str, url: &str, error: &FetchError) -> String {
+        if self.options.redact { format!("{what} {url}") } else { format!("{what} {url}: {error}") }
+    }
 }
+
+const DISCOVERY_OF: &str = "auth provider discovery failed for";
 
 fn parse_discovery(json: &[u8]) -> Result<Discovery, String> {
     serde_json::from_slice(json).map_err(|error| error.to_string())
@@ -201,24 +232,6 @@ fn inline_keys(jwks: &str) -> Option<Result<KeySet, AuthError>> {
         AuthError::rejected(AuthCode::InvalidAuthHeader, message)
     });
     Some(keys)
-}
-
-/// Source of the statuses: spec/http-api.md section 3.
-fn discovery_failed(url: &str, error: &FetchError) -> AuthError {
-    let status = match error {
-        FetchError::Status(status @ (401 | 403 | 404 | 421 | 425 | 429)) => *status,
-        FetchError::Status(500..) => 503,
-        FetchError::Status(_)
-        | FetchError::Timeout
-        | FetchError::Unreachable(_)
-        | FetchError::Unusable(_) => 400,
-    };
-    AuthError::Unavailable { status, message: format!("auth provider discovery of {url}: {error}") }
-}
-
-fn no_keys(url: &str, error: &FetchError) -> AuthError {
-    let message = format!("could not fetch the keys of an auth provider from {url}: {error}");
-    AuthError::Unavailable { status: 503, message }
 }
 
 fn refusal_code(provider: &Provider) -> AuthCode {

@@ -103,7 +103,7 @@ async fn identities_of_both_kinds() {
 
 #[tokio::test(start_paused = true)]
 async fn hostile_tokens() {
-    let (verifier, _) = custom_verifier("RS256");
+    let (verifier, network) = custom_verifier("RS256");
     let check = async |token: &str| {
         assert_eq!(code(&verifier, token).await, "InvalidAuthHeader", "{token}");
     };
@@ -125,6 +125,28 @@ async fn hostile_tokens() {
     let own = Signer::ec();
     let header = json!({"alg":"RS256","kid":"k","jwk":own.jwk("k"),"jku":"https://evil.example/k"});
     check(&own.token_with(&header, &claims())).await;
+    // Where its keys are said to be: nobody looks there, and the good signature counts.
+    for (name, member) in [
+        ("jku", json!("https://evil.example/k")),
+        ("x5u", json!("https://evil.example/k")),
+        ("jwk", own.jwk("k")),
+        ("x5c", json!(["AAAA"])),
+        ("x5t", json!("AAAA")),
+    ] {
+        let mut header = json!({"alg":"RS256","kid":"k"});
+        header[name] = member;
+        assert_eq!(code(&verifier, &RSA.token_with(&header, &claims())).await, "accepted");
+        check(&own.token_with(&header, &claims())).await;
+    }
+    check(&RSA.token_with(&json!({"alg":"RS256","kid":"k","crit":["exp"]}), &claims())).await;
+    check(&RSA.token_with(&json!({"alg":"RS256","kid":"k","crit":[]}), &claims())).await;
+    check(&RSA.token_with(&json!({"alg":["RS256"],"kid":"k"}), &claims())).await;
+    // A kid of a key of another kind, and the algorithm of that key.
+    for (signer, algorithm) in [(&*EC, "RS256"), (&*EC, "ES256"), (&*RSA, "ES256")] {
+        let header = json!({"alg":algorithm,"kid":"k"});
+        check(&signer.token_with(&header, &claims())).await;
+    }
+    assert_eq!(network.calls(), [JWKS]);
     // A good signature under other claims.
     let good = RSA.token(&claims());
     let (_, signature) = good.rsplit_once('.').unwrap();
@@ -181,6 +203,25 @@ async fn refusals_name_the_providers_unless_redacted() {
     let redacting = Verifier::new(providers, fetch, VerifierOptions { redact: true });
     let message = redacting.verify(&stranger, now()).await.unwrap_err().to_string();
     assert_eq!(message, "no auth provider has the issuer and audience of the token");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_provider_answered_is_hidden_if_texts_are_redacted() {
+    for redact in [false, true] {
+        for (kind, broken) in [("oidc", DISCOVERY), ("oidc", JWKS), ("customJwt", JWKS)] {
+            let fetch = FakeFetch::new();
+            fetch.set(DISCOVERY, Fake::json(&json!({"issuer":ISSUER,"jwks_uri":JWKS})));
+            fetch.set(broken, Fake::Fail(FetchError::Unreachable("10.0.0.7 refused".into())));
+            let oidc = json!({"domain":ISSUER,"applicationID":"convex"});
+            let config = if kind == "oidc" { oidc } else { custom("RS256") };
+            let providers = parse_config(&json!({ "providers": [config] })).unwrap();
+            let verifier = Verifier::new(providers, fetch, VerifierOptions { redact });
+            let error = verifier.verify(&RSA.token(&claims()), now()).await.unwrap_err();
+            let message = error.to_string();
+            assert_eq!(message.contains("10.0.0.7"), !redact, "{message}");
+            assert!(message.contains(broken), "{message}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -297,7 +338,18 @@ async fn users_stay_in_through_an_outage() {
 async fn a_discovery_document_of_another_issuer_is_refused() {
     let (oidc, fetch) = oidc_verifier();
     fetch.set(DISCOVERY, Fake::json(&json!({"issuer":"https://evil.example","jwks_uri":JWKS})));
+    let error = oidc.verify(&RSA.token(&claims()), now()).await.unwrap_err();
+    assert!(!error.is_unavailable(), "no waiting heals this");
+    assert_eq!((error.code(), error.status()), ("AuthProviderDiscoveryFailed", 400));
+    let expected = "auth provider discovery failed for \
+        https://issuer.example/.well-known/openid-configuration: it is the document of another issuer";
+    assert_eq!(error.to_string(), expected);
+    // Only the slash at the end is different: that is the token's fault.
+    let with_slash = format!("{ISSUER}/");
+    let (oidc, fetch) = oidc_verifier();
+    fetch.set(DISCOVERY, Fake::json(&json!({"issuer":with_slash,"jwks_uri":JWKS})));
     assert_eq!(code(&oidc, &RSA.token(&claims())).await, "Unauthenticated");
+    assert_eq!(code(&oidc, &RSA.token(&with("iss", json!(with_slash)))).await, "accepted");
 }
 
 #[tokio::test(start_paused = true)]
