@@ -17,8 +17,9 @@ const TAG_BYTES: usize = 16;
 /// Longest sealed text that is opened, in bytes of hex. A cursor holds at most one index key.
 const SEALED_HEX_MAX: usize = 4 << 20;
 
-/// The secret of an instance. Its `Debug` form does not show it.
-#[derive(Clone, PartialEq, Eq)]
+/// The secret of an instance. Its `Debug` form does not show it. It cannot be compared: what is made
+/// from it is checked by its tag, in constant time.
+#[derive(Clone)]
 pub struct InstanceSecret([u8; 32]);
 
 /// What a sealed text is for: its label and version byte.

@@ -26,13 +26,20 @@ struct AdminKeyParameter {
 
 /// What a request shows: the header, else the query parameter, else nothing.
 ///
-/// Errors: 400 `HeaderParseFailure`, `InvalidHeaderFailure`, `InvalidAdminKey`.
+/// Errors: 400 `HeaderParseFailure` (also for a header that is there twice), `InvalidHeaderFailure`,
+/// `InvalidAdminKey`; `BadQueryArgs` for a parameter that is there twice.
 pub fn credential(headers: &HeaderMap, uri: &Uri) -> Result<Credential, HttpError> {
-    if let Some(header) = headers.get(header::AUTHORIZATION) {
-        return of_header(header);
+    let mut shown = headers.get_all(header::AUTHORIZATION).iter();
+    if let Some(header) = shown.next() {
+        // Whoever stands before this server may have looked at the other one.
+        return match shown.next() {
+            None => of_header(header),
+            Some(_) => Err(unreadable("the header is there twice")),
+        };
     }
-    let parameter = Query::<AdminKeyParameter>::try_from_uri(uri).ok();
-    Ok(match parameter.and_then(|Query(parameter)| parameter.admin_key) {
+    let Query(parameter) = Query::<AdminKeyParameter>::try_from_uri(uri)
+        .map_err(|error| HttpError::bad_request("BadQueryArgs", error.body_text()))?;
+    Ok(match parameter.admin_key {
         Some(key) => Credential::Admin { key, acting_as: None },
         None => Credential::None,
     })
@@ -158,5 +165,17 @@ mod tests {
         assert!(of(None, "/x").unwrap() == Credential::None);
         let both = of(Some(b"Bearer a.b.c"), "/x?adminKey=name%7C00").unwrap();
         assert!(both == Credential::User("a.b.c".into()));
+        assert!(of(None, "/x?%zz&a=%ff&=").unwrap() == Credential::None);
+    }
+
+    #[test]
+    fn what_is_there_twice_is_refused() {
+        let error = of(None, "/x?adminKey=a&adminKey=b").unwrap_err();
+        assert_eq!((error.status.as_u16(), &*error.code), (400, "BadQueryArgs"));
+        let mut headers = HeaderMap::new();
+        headers.append("authorization", HeaderValue::from_static("Bearer a.b.c"));
+        headers.append("authorization", HeaderValue::from_static("Bearer a.b.c"));
+        let error = credential(&headers, &"/".parse().unwrap()).unwrap_err();
+        assert_eq!((error.status.as_u16(), &*error.code), (400, "HeaderParseFailure"));
     }
 }

@@ -1,14 +1,16 @@
 //! Tokens for a browser in development: `POST /dev-auth/token {"user":"alice"}` → `{"token":"…"}`.
 //!
 //! There only with `--dev-auth`. Whoever gets an answer can be any user, so a request must come from
-//! this machine, or from a page that this server (or another on this machine) gave out. That keeps
-//! out the pages of strangers, not strangers: never ask for it where they can connect.
+//! this machine, or from a page that this server (or another on this machine) gave out, and through no
+//! proxy that says so. That keeps out the pages of strangers, not strangers: never ask for it where they
+//! can connect.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
@@ -69,22 +71,44 @@ async fn only_near(request: Request, next: Next) -> Response {
 }
 
 /// A page names its origin in every POST; without an origin the address of the peer decides.
+///
+/// A host is this machine or an address: a name of its own can be made to lead here by whoever owns it
+/// (DNS rebinding), and then the page of a stranger is one of this server. What a proxy passed on comes
+/// from anywhere, whatever the address of the peer.
 fn is_near(headers: &HeaderMap, peer: Option<IpAddr>) -> bool {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let host = text(header::HOST);
+    if FORWARDED.iter().any(|name| headers.contains_key(*name)) || !host.is_none_or(names_no_one) {
+        return false;
+    }
     match text(header::ORIGIN) {
         Some(origin) => {
             let Ok(origin) = origin.parse::<Uri>() else { return false };
             let Some(authority) = origin.authority() else { return false };
-            is_this_machine(authority.host()) || text(header::HOST) == Some(authority.as_str())
+            is_this_machine(authority.host()) || host == Some(authority.as_str())
         }
         None => peer.is_some_and(|peer| peer.to_canonical().is_loopback()),
     }
 }
 
+/// Headers with which proxies say for whom they ask.
+const FORWARDED: [&str; 4] = ["forwarded", "via", "x-forwarded-for", "x-real-ip"];
+
+/// Whether a `Host` is this machine or an address, which nobody's name server decides about.
+fn names_no_one(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let host = authority.host();
+    is_this_machine(host) || without_brackets(host).parse::<IpAddr>().is_ok()
+}
+
 fn is_this_machine(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let host = without_brackets(host);
     host.eq_ignore_ascii_case("localhost")
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn without_brackets(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 #[cfg(test)]
@@ -110,13 +134,31 @@ mod tests {
         check(None, "127.0.0.1:3210", None, false);
         check(Some("http://localhost:5173"), "127.0.0.1:3210", here, true);
         check(Some("http://[::1]:5173"), "127.0.0.1:3210", here, true);
-        check(Some("https://demo.example"), "demo.example", there, true);
-        check(Some("http://demo.example:3210"), "demo.example:3210", there, true);
+        check(Some("http://192.0.2.1:3210"), "192.0.2.1:3210", there, true);
+        check(Some("http://[2001:db8::1]:3210"), "[2001:db8::1]:3210", there, true);
+        // Its owner may let this name lead here.
+        check(Some("http://rebound.example:3210"), "rebound.example:3210", here, false);
+        check(Some("https://demo.example"), "demo.example", there, false);
+        check(None, "demo.example", here, false);
+        check(None, "localhost:3210", here, true);
+        check(Some("http://192.0.2.9:3210"), "192.0.2.1:3210", here, false);
         check(Some("https://evil.example"), "127.0.0.1:3210", here, false);
         check(Some("http://localhost.evil.example"), "127.0.0.1:3210", here, false);
         check(Some("http://127.0.0.1.evil.example"), "127.0.0.1:3210", here, false);
         check(Some("https://demo.example"), "demo.example:3210", there, false);
         check(Some("null"), "127.0.0.1:3210", here, false);
         check(Some(""), "127.0.0.1:3210", here, false);
+    }
+
+    #[test]
+    fn what_a_proxy_passed_on_is_not_near() {
+        for name in FORWARDED {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", "127.0.0.1:3210".parse().unwrap());
+            let here = Some(IpAddr::from([127, 0, 0, 1]));
+            assert!(is_near(&headers, here));
+            headers.insert(name, "192.0.2.7".parse().unwrap());
+            assert!(!is_near(&headers, here), "{name}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Endpoints over a runtime in memory.
 
+mod rights;
+
 use std::sync::Arc;
 
 use axum::body::Body;
