@@ -168,7 +168,14 @@ pub enum Seen {
         path: String,
     },
     /// The identity was refused.
-    AuthError(String),
+    AuthError {
+        /// Why.
+        text: String,
+        /// The identity version of the last transition.
+        base: u32,
+        /// Whether it answers an `Authenticate`.
+        attempted: bool,
+    },
     /// The client is told that it is at fault.
     FatalError(String),
     /// Nothing, to keep the connection alive.
@@ -424,7 +431,12 @@ impl Client {
         Some(match message["type"].as_str().expect("messages have a type") {
             "Transition" => self.transition(&message),
             "MutationResponse" | "ActionResponse" => self.answer(&message),
-            "AuthError" => Seen::AuthError(text_of(&message["error"])),
+            "AuthError" => Seen::AuthError {
+                text: text_of(&message["error"]),
+                base: u32::try_from(message["baseVersion"].as_u64().expect("a version"))
+                    .expect("a small version"),
+                attempted: message["authUpdateAttempted"].as_bool().expect("a flag"),
+            },
             "FatalError" => Seen::FatalError(text_of(&message["error"])),
             "Ping" => Seen::Ping,
             other => panic!("{}: unknown message {other}", self.name),

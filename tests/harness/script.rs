@@ -268,7 +268,10 @@ impl Stage {
                 let at = ts.map(|ts| format!(" at {}", symbols.ts(ts))).unwrap_or_default();
                 say(format!("answer {request} again {}{at}", symbols.outcome(outcome)));
             }
-            Seen::AuthError(text) => say(format!("auth error, {text}")),
+            Seen::AuthError { text, base, attempted } => {
+                let of = if *attempted { "token refused" } else { "identity ended" };
+                say(format!("auth error at {base}, {of}: {text}"));
+            }
             Seen::FatalError(text) => say(format!("fatal error, {text}")),
             Seen::Ping => say("ping".to_owned()),
             Seen::Closed(code, reason) => {

@@ -67,7 +67,7 @@ impl Properties {
                 assert!(same, "{path}: another answer, {outcome:?} {first:?}");
             }
             Seen::Ping => {}
-            Seen::AuthError(_) | Seen::FatalError(_) => panic!("{}: {seen:?}", client.name),
+            Seen::AuthError { .. } | Seen::FatalError(_) => panic!("{}: {seen:?}", client.name),
         }
     }
 
