@@ -16,7 +16,7 @@ use crate::env::Env;
 use crate::error::{EngineError, TxError, TxErrorKind};
 use crate::heads::Heads;
 use crate::limits::Limits;
-use crate::pins::Pins;
+use crate::pins::{Pin, Pins};
 use crate::read_set::ReadSet;
 use crate::reservation::{Reservations, ReserveTicket};
 use crate::snapshot::Snapshot;
@@ -161,7 +161,32 @@ impl Engine {
     ///
     /// Errors: `OutOfRetention`; a timestamp above the durable head.
     pub fn begin_at(self: &Arc<Self>, ts: Timestamp) -> Result<Transaction, TxError> {
+        Ok(self.transaction(self.snapshot_at(ts)?))
+    }
+
+    /// A view of all data as of `ts`; as [`Engine::begin_at`].
+    pub(crate) fn snapshot_at(self: &Arc<Self>, ts: Timestamp) -> Result<Snapshot, TxError> {
         let heads = self.heads.read();
+        self.check_age(ts, &heads)?;
+        let catalog = heads.catalog_at(ts);
+        // Pinned before anything is read, and read without the lock: commits need it.
+        let mut snapshot = self.snapshot(catalog.clone().unwrap_or_default(), ts, &heads);
+        drop(heads);
+        if catalog.is_none() {
+            let loaded = load_catalog(self.store.as_ref(), ts).map_err(unreadable)?;
+            snapshot.catalog = Arc::new(loaded);
+        }
+        Ok(snapshot)
+    }
+
+    /// Keeps everything above `ts` readable. Errors: as [`Engine::begin_at`].
+    pub(crate) fn pin_at(&self, ts: Timestamp) -> Result<Pin, TxError> {
+        let heads = self.heads.read();
+        self.check_age(ts, &heads)?;
+        Ok(self.pins.pin(ts))
+    }
+
+    fn check_age(&self, ts: Timestamp, heads: &Heads) -> Result<(), TxError> {
         if ts > heads.durable {
             return Err(TxError {
                 code: "TimestampInFuture",
@@ -178,15 +203,7 @@ impl Engine {
                 kind: TxErrorKind::OutOfRetention,
             });
         }
-        let catalog = heads.catalog_at(ts);
-        // Pinned before anything is read, and read without the lock: commits need it.
-        let mut snapshot = self.snapshot(catalog.clone().unwrap_or_default(), ts, &heads);
-        drop(heads);
-        if catalog.is_none() {
-            let loaded = load_catalog(self.store.as_ref(), ts).map_err(unreadable)?;
-            snapshot.catalog = Arc::new(loaded);
-        }
-        Ok(self.transaction(snapshot))
+        Ok(())
     }
 
     fn snapshot(self: &Arc<Self>, catalog: Arc<Catalog>, ts: Timestamp, heads: &Heads) -> Snapshot {

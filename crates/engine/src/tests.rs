@@ -1,6 +1,7 @@
 //! Tests of the engine as a whole, one file per topic.
 
 mod dice;
+mod export;
 mod faults;
 mod indexing;
 mod memory;

@@ -8,6 +8,7 @@
 //! - inside a function: [`QueryCtx`], [`MutationCtx`], [`ActionCtx`], [`Query`], [`Doc`], [`Id`]
 //! - running: `call` (one run), `invoke` (around every body), `door` (what actions ask for)
 //! - later: `scheduler` (rows), `jobs` and `crons` (what runs them), `due` (what is next)
+//! - `export`: all documents, for copies outside
 //! - `paginate`, `plan`: database queries as data; `instance`: sealed texts
 //!
 //! May use value, engine. Must not know frames, requests, threads or the wall clock.
@@ -25,6 +26,7 @@ mod door;
 mod due;
 mod durability;
 mod error;
+mod export;
 mod host;
 mod identity;
 pub mod instance;
@@ -59,6 +61,10 @@ pub use door::{BoxFuture, Door, DoorCall, Parent};
 pub use due::{CRONS_PARALLEL, DueQueue, JOBS_PARALLEL};
 pub use engine::Order;
 pub use error::{ERROR_MESSAGE_BYTES_MAX, Error, Result, application_error, error};
+pub use export::{
+    EXPORT_PAGE_BYTES, EXPORT_PAGE_ROWS_MAX, ExportDeltas, ExportError, ExportPage, ExportPosition,
+    ExportRow, ExportTable, TableFilter,
+};
 pub use identity::{IdentityAccess, UserIdentity};
 pub use instance::InstanceSecret;
 pub use invoke::{ARGS_BYTES_MAX, ActionEnd, RESULT_BYTES_MAX, run_action};

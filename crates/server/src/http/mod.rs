@@ -3,7 +3,7 @@
 //!     request ─► cors ─► time limit ─► Client, Principal, JsonBody ─► turn ─► calls ─► runtime
 //!                                                       └── HttpError (crate::errors)
 //!
-//! `calls` runs functions, `health` says what runs here, `dev_auth` gives tokens in development. Time
+//! `calls` runs functions, `export` gives out all documents, `health` says what runs here, `dev_auth` gives tokens in development. Time
 //! and randomness come from `Service`, tokens are verified in `crate::auth`.
 
 pub mod body;
@@ -11,6 +11,7 @@ mod calls;
 mod cors;
 pub mod credentials;
 mod dev_auth;
+mod export;
 mod formats;
 mod health;
 mod limits;
@@ -41,6 +42,7 @@ pub fn router(service: Service, dev_issuer: Option<Arc<DevIssuer>>) -> Router {
         None => Router::new(),
     };
     calls::routes()
+        .merge(export::routes())
         .merge(health::routes())
         .with_state(service)
         .merge(dev)

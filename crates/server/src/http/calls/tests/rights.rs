@@ -4,8 +4,12 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use functions::InstanceSecret;
+
 use super::*;
-use crate::auth::Operation;
+use crate::auth::{Admin, Holder, Operation, admin_key};
+use crate::http::testing::{NOW, SECRET};
 
 /// Who may use an endpoint.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +38,8 @@ struct Row {
 
 fn rows() -> Vec<Row> {
     let row = |route, method, path, body, rule| Row { route, ask: (method, path, body), rule };
+    let view =
+        |route, method, body| row(route, method, route, body, Rule::Admin(Operation::ViewData));
     let call = |path: &str| json!({"path":path,"args":{"text":"x"}});
     let count = json!({"path":"notes:count","args":{}});
     let batch = json!({"queries":[count]});
@@ -77,6 +83,14 @@ fn rows() -> Vec<Row> {
             call("dir/jobs:run"),
             Rule::Admin(Operation::RunInternalAction),
         ),
+        view("/api/list_snapshot", "GET", json!(null)),
+        view("/api/list_snapshot", "POST", json!({})),
+        view("/api/document_deltas", "POST", json!({"cursor":NOW.0})),
+        view("/api/json_schemas", "GET", json!(null)),
+        view("/api/get_table_column_names", "GET", json!(null)),
+        view("/api/test_streaming_export_connection", "GET", json!(null)),
+        view("/api/v1/data/sync", "POST", json!({})),
+        view("/api/data_sync_cursor_from_deltas", "POST", json!({"cursor":NOW.0})),
         row("/dev-auth/token", "POST", "/dev-auth/token", json!({"user":"x"}), Rule::Near),
         row(
             "/dev-auth/.well-known/jwks.json",
