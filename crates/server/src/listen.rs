@@ -37,6 +37,8 @@ use guarded::{Activity, Guarded};
 
 /// Most bytes of a request's head; above it 431. A path, with its query, ends at 64 KiB: 414.
 pub const HEAD_BYTES_MAX: usize = 128 << 10;
+/// Most bytes that are read ahead of a connection: a head, and what came with it.
+const BUFFER_BYTES_MAX: usize = HEAD_BYTES_MAX + (16 << 10);
 /// Most header lines of a request; above it 431. The default of the HTTP library.
 pub const HEADERS_MAX: usize = 100;
 /// Most connections that are being told, at once, that there is no place; more are cut.
@@ -169,7 +171,8 @@ impl Connection {
             .timer(TokioTimer::new())
             // The library counts from the end of the request before.
             .header_read_timeout(limits.idle_timeout)
-            .max_buf_size(HEAD_BYTES_MAX)
+            .max_header_size(HEAD_BYTES_MAX)
+            .max_buf_size(BUFFER_BYTES_MAX)
             // A peer that has said all it wants may still listen.
             .half_close(true)
             .serve_connection(io, service)

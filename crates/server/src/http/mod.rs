@@ -6,6 +6,8 @@
 //! `calls` runs functions, `export` gives out all documents, `health` says what runs here, `dev_auth` gives tokens in development. Time
 //! and randomness come from `Service`, tokens are verified in `crate::auth`.
 
+#[cfg(test)]
+mod bad_input;
 pub mod body;
 mod calls;
 mod cors;

@@ -9,7 +9,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ const LINGER_BYTES_MAX: usize = 64 << 20;
 /// What happens on a connection, as far as its stream must know.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
+    /// Requests that have begun.
+    requests: AtomicU64,
     busy: AtomicBool,
     upgraded: AtomicBool,
 }
@@ -36,6 +38,7 @@ pub(super) struct Activity {
 impl Activity {
     /// A request begins; it ends with what this gives.
     pub(super) fn begin(activity: &Arc<Activity>) -> Busy {
+        activity.requests.fetch_add(1, Ordering::AcqRel);
         activity.busy.store(true, Ordering::Release);
         Busy(Arc::clone(activity))
     }
@@ -96,6 +99,8 @@ pub(super) struct Guarded {
     head: Deadline,
     /// Something of the head that is awaited has come.
     head_begun: bool,
+    /// Requests that had begun when this was last looked at.
+    requests: u64,
     write: Deadline,
     linger: Deadline,
     lingered_bytes: usize,
@@ -113,6 +118,7 @@ impl Guarded {
             stream,
             head: Deadline::after(limits.head_timeout),
             head_begun: false,
+            requests: 0,
             write: Deadline::default(),
             linger: Deadline::default(),
             lingered_bytes: 0,
@@ -124,12 +130,14 @@ impl Guarded {
 
     /// Whether a head is awaited, rather than a body or nothing.
     fn awaits_head(&mut self) -> bool {
-        if self.activity.is_busy() || self.activity.is_upgraded() {
+        // One may have begun and ended since.
+        let requests = self.activity.requests.load(Ordering::Acquire);
+        if requests != self.requests {
+            self.requests = requests;
             self.head.clear();
             self.head_begun = false;
-            return false;
         }
-        true
+        !self.activity.is_busy() && !self.activity.is_upgraded()
     }
 
     /// Tells the peer, unless it already does not listen.

@@ -137,6 +137,17 @@ async fn a_request_that_is_handled_has_no_head_to_wait_for() {
 }
 
 #[tokio::test]
+async fn a_connection_may_be_idle_for_longer_than_a_head_may_take() {
+    let world = World::new(ConnectionLimits { head_timeout: SHORT, ..patient() }).await;
+    let mut stream = world.send(HELLO).await;
+    until(&mut stream, "hello").await;
+    // One that came later was given up meanwhile.
+    assert_eq!(world.ask("").await, "");
+    stream.write_all(HELLO.as_bytes()).await.unwrap();
+    assert!(until(&mut stream, "hello").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
 async fn an_idle_connection_ends() {
     let world = World::new(ConnectionLimits { idle_timeout: SHORT, ..patient() }).await;
     let answer = world.ask(HELLO).await;
