@@ -20,6 +20,7 @@ pub mod http_fetch;
 mod identity;
 mod jwt;
 mod keys;
+mod own_origin;
 pub mod provider;
 mod rights;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use fetch::{Fetch, FetchError, Origins};
 pub use http_fetch::HttpFetch;
 pub use identity::CLAIM_NAMES_BYTES_MAX;
 pub use jwt::TOKEN_BYTES_MAX;
+pub use own_origin::RouterFetch;
 pub use provider::{ConfigError, Provider, parse_config};
 pub use rights::Operation;
 pub use verifier::{LEEWAY, User, Verifier, VerifierOptions};
