@@ -7,4 +7,5 @@ mod identity;
 mod imports;
 mod live;
 mod program;
+mod providers;
 mod scripts;
