@@ -54,6 +54,13 @@ impl Server {
         Self::start_as(Command::new(program()), data)
     }
 
+    /// With everything in its log that it ever says.
+    pub(super) fn start_talkative(data: &Path) -> Self {
+        let mut command = Command::new(program());
+        command.env("CONCAVE_LOG", "trace");
+        Self::start_as(command, data)
+    }
+
     /// With at most so many open files.
     pub(super) fn start_with_files(files: usize, data: &Path) -> Self {
         let mut shell = Command::new("sh");

@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "in tests a panic is the answer")]
 
 mod crash;
+mod docs;
 mod identity;
 mod imports;
 mod live;
 mod program;
 mod providers;
 mod scripts;
+mod secrets;

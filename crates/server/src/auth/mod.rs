@@ -143,11 +143,18 @@ impl std::fmt::Debug for Credential {
 }
 
 fn act_as(attributes: Map<String, Json>) -> Result<Arc<UserIdentity>, AuthError> {
-    let identity = identity::of_attributes(attributes).ok_or_else(|| {
-        let message = "acting as a user needs a tokenIdentifier, or an issuer and a subject";
-        AuthError::rejected(AuthCode::InvalidAuthHeader, message)
-    })?;
+    let identity = identity::of_attributes(attributes)
+        .ok_or_else(|| AuthError::rejected(AuthCode::InvalidAuthHeader, ACTING_AS_NOBODY))?;
     Ok(Arc::new(identity))
+}
+
+/// What an administrator is told that acts as a user it does not name.
+pub(crate) const ACTING_AS_NOBODY: &str =
+    "acting as a user needs a tokenIdentifier, or an issuer and a subject";
+
+/// Whether `attributes` say as which user to act.
+pub(crate) fn names_a_user(attributes: &Map<String, Json>) -> bool {
+    identity::of_attributes(attributes.clone()).is_some()
 }
 
 #[cfg(test)]

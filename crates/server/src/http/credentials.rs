@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
-use crate::auth::Credential;
+use crate::auth::{self, Credential};
 use crate::errors::HttpError;
 
 /// Shortest header that can hold a scheme and something after it.
@@ -83,7 +83,10 @@ fn of_admin(text: &str) -> Result<Credential, HttpError> {
 
 fn attributes(text: &str) -> Result<Map<String, Json>, HttpError> {
     let bytes = STANDARD.decode(text).map_err(|_| unreadable("acting-as is not base64"))?;
-    serde_json::from_slice(&bytes).map_err(|_| unreadable("acting-as is not a JSON object"))
+    let attributes =
+        serde_json::from_slice(&bytes).map_err(|_| unreadable("acting-as is not a JSON object"))?;
+    let names_a_user = auth::names_a_user(&attributes);
+    names_a_user.then_some(attributes).ok_or_else(|| unreadable(auth::ACTING_AS_NOBODY))
 }
 
 fn unreadable(message: &str) -> HttpError {
@@ -156,6 +159,7 @@ mod tests {
         check(b"Convex name|00:!!!", "HeaderParseFailure");
         check(b"Convex name|00:", "HeaderParseFailure");
         check(b"Convex name|00:W10=", "HeaderParseFailure");
+        check(b"Convex name|00:e30=", "HeaderParseFailure");
     }
 
     #[test]
