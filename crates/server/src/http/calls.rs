@@ -23,6 +23,9 @@ use crate::socket::convert;
 /// Most queries of one batch.
 pub(super) const BATCH_QUERIES_MAX: usize = 1000;
 
+/// Most bytes that the results of one batch may have together. One result may have a quarter of it.
+pub(super) const BATCH_BYTES_MAX: usize = 64 << 20;
+
 type Shared = State<Service>;
 type Answered = Result<Json<Answer>, HttpError>;
 
@@ -96,6 +99,9 @@ struct Answer {
     error_data: Option<Tree>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     log_lines: Vec<String>,
+    /// Size of the value, or of the data of the error.
+    #[serde(skip)]
+    bytes: usize,
 }
 
 /// A call that has been read, before anything ran.
@@ -211,9 +217,16 @@ async fn query_batch(
     let calls: Result<Vec<Call>, HttpError> =
         form.queries.iter().map(|form| form.read(&client)).collect();
     let ts = service.newest();
-    let mut results = Vec::new();
+    let (mut results, mut bytes) = (Vec::new(), 0);
     for call in calls? {
-        results.push(service.call(FunctionKind::Query, call, &principal, Some(ts), &id).await?);
+        let answer = service.call(FunctionKind::Query, call, &principal, Some(ts), &id).await?;
+        bytes += answer.bytes;
+        if bytes > BATCH_BYTES_MAX {
+            let message =
+                format!("the results of the batch are larger than {BATCH_BYTES_MAX} bytes");
+            return Err(HttpError::bad_request("BatchTooLarge", message));
+        }
+        results.push(answer);
     }
     Ok(Json(serde_json::json!({ "results": results })))
 }
@@ -322,13 +335,14 @@ impl Service {
                 error_message: None,
                 error_data: None,
                 log_lines: self.log_lines(&end.log_lines),
+                bytes: value.size(),
             }),
             Err(Error::Developer { message, .. }) => {
                 Ok(self.failure(message, None, &end.log_lines, id))
             }
             Err(Error::Application { data, message }) => {
-                let data = Some(format.to_json(&data));
-                Ok(self.failure(message, data, &end.log_lines, id))
+                let json = Some(format.to_json(&data));
+                Ok(Answer { bytes: data.size(), ..self.failure(message, json, &end.log_lines, id) })
             }
             Err(Error::System { code, message }) => Err(HttpError::of_system(code, &message)),
         }
@@ -349,6 +363,7 @@ impl Service {
             error_message: Some(error.text()),
             error_data: data,
             log_lines: self.log_lines(log_lines),
+            bytes: 0,
         }
     }
 

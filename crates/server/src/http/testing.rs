@@ -28,6 +28,8 @@ use crate::auth::{
 use crate::service::{Service, ServiceOptions};
 
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000_000_000_000);
+/// Size of what `notes:large` gives.
+pub(crate) const LARGE_BYTES: usize = 8 << 20;
 pub(crate) const SECRET: [u8; 32] = [7; 32];
 
 /// A server, its threads and the folder of its issuer.
@@ -57,12 +59,29 @@ struct Big {
     n: i64,
 }
 
+/// What the formats write differently.
+fn all_forms() -> Value {
+    Value::Array(vec![
+        Value::Int64(-5),
+        Value::Float64(1.0),
+        Value::Float64(f64::NAN),
+        Value::Float64(f64::NEG_INFINITY),
+        Value::Float64(-0.0),
+        Value::Bytes(vec![1, 2]),
+    ])
+}
+
 fn notes() -> App {
     App::new("notes")
         .query("notes:count", |ctx: &QueryCtx, (): ()| {
             Ok(ctx.db().query_table("notes").collect()?.len() as f64)
         })
         .query("notes:echo", |_: &QueryCtx, big: Big| Ok(big.n))
+        .query("notes:all", |_: &QueryCtx, (): ()| Ok(all_forms()))
+        .query("notes:throw", |_: &QueryCtx, (): ()| -> Result<f64> {
+            Err(application_error(all_forms()))
+        })
+        .query("notes:large", |_: &QueryCtx, (): ()| Ok("x".repeat(LARGE_BYTES - 2)))
         .query("notes:me", |ctx: &QueryCtx, (): ()| {
             Ok(ctx.auth().get_user_identity()?.map(|user| user.subject.clone()))
         })

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::http::testing::{
-    World, acting_as, admin, body_text, failure, json_body, refused, success,
+    LARGE_BYTES, World, acting_as, admin, body_text, failure, json_body, refused, success,
 };
 
 #[tokio::test]
@@ -80,6 +80,84 @@ async fn formats_by_request_and_client() {
     let bad = json!({"path":"notes:add","args":{"text":"x"},"format":"xml"});
     assert_eq!(world.refusal("/api/mutation", &[], bad).await, refused(400, "BadFormat"));
     assert_eq!(world.call("query", "notes:count", json!({})).await, success(json!(0.0)));
+}
+
+#[tokio::test]
+async fn values_and_data_of_errors_in_every_format() {
+    let world = World::new();
+    let check = async |format: &str, expected: Tree| {
+        for (path, field) in [("notes:all", "value"), ("notes:throw", "errorData")] {
+            let body = json!({"path":path,"args":{},"format":format});
+            let (status, answer) = world.post("/api/query", &[], body).await;
+            assert_eq!((status, &answer[field]), (200, &expected), "{format} {path}");
+        }
+    };
+    let float = |base64: &str| json!({ "$float": base64 });
+    let (nan, below, zero) = (float("AAAAAAAA+H8="), float("AAAAAAAA8P8="), float("AAAAAAAAAIA="));
+    let bytes = json!({"$bytes":"AQI="});
+    let clean = json!(["-5", 1.0, "NaN", "-Infinity", -0.0, "AQI="]);
+    check("json", clean.clone()).await;
+    check("convex_clean_json", clean).await;
+    let five = json!({"$integer":"+/////////8="});
+    let encoded = json!([five, 1.0, nan, below, zero, bytes]);
+    check("convex_encoded_json", encoded.clone()).await;
+    check("convex_json", encoded).await;
+    check("export_json", json!([-5, 1.0, nan, below, -0.0, bytes])).await;
+}
+
+/// Pages of other origins, and what they send while they are left (`navigator.sendBeacon`).
+#[tokio::test]
+async fn beacons() {
+    let world = World::new();
+    let origin = "https://app.example";
+    for path in ["/api/mutation", "/api/sync", "/api/list_snapshot", "/nowhere"] {
+        let preflight = Request::options(path)
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type");
+        let response = world.send(preflight, "").await;
+        assert_eq!(response.status(), 200, "{path}");
+        let check = |name: &str, value: &str| assert_eq!(response.headers()[name], value, "{path}");
+        check("access-control-allow-origin", origin);
+        check("access-control-allow-credentials", "true");
+        check("access-control-allow-headers", "content-type");
+        check("access-control-max-age", "86400");
+    }
+    let beacon = |content_type: &str| {
+        Request::post("/api/mutation").header("origin", origin).header("content-type", content_type)
+    };
+    let body = json!({"path":"notes:add","args":{"text":"gone"}}).to_string();
+    for _ in 0..2 {
+        let response = world.send(beacon("application/json"), &body).await;
+        assert_eq!(response.headers()["access-control-allow-origin"], origin);
+        assert_eq!(json_body(response).await["value"], json!(null));
+    }
+    // A text needs no preflight; it is refused in a way that the page can read.
+    let response = world.send(beacon("text/plain;charset=UTF-8"), &body).await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["access-control-allow-origin"]),
+        (400, &origin.parse().unwrap())
+    );
+    assert_eq!(json_body(response).await["code"], "BadJsonBody");
+    assert_eq!(world.call("query", "notes:count", json!({})).await, success(json!(2.0)));
+}
+
+#[tokio::test]
+async fn refusals_of_every_status_can_be_read_by_pages() {
+    let world = World::new();
+    for (request, expected) in [
+        (Request::post("/api/query"), 400),
+        (Request::get("/api/list_snapshot").header("authorization", "Bearer x.y.z"), 401),
+        (Request::get("/api/list_snapshot"), 403),
+        (Request::get("/api/nothing"), 404),
+        (Request::get("/api/mutation"), 405),
+        (Request::get("/api/sync"), 400),
+    ] {
+        let response = world.send(request.header("origin", "https://a.example"), "").await;
+        assert_eq!(response.status(), expected);
+        assert_eq!(response.headers()["access-control-allow-origin"], "https://a.example");
+        assert_eq!(response.headers()["access-control-allow-credentials"], "true");
+    }
 }
 
 #[tokio::test]
@@ -235,6 +313,9 @@ async fn consistent_reads() {
         let (status, body) = at(ts).await;
         assert_eq!((status, &body["code"]), (400, &json!("BadTimestamp")));
     }
+    let (status, body) =
+        world.post("/api/query_at_ts", &[], json!({"path":"notes:count","args":{}})).await;
+    assert_eq!((status, &body["code"]), (400, &json!("BadJsonBody")));
     let (status, body) = at(json!(Timestamp(1).to_wire())).await;
     assert_eq!((status, &body["code"]), (503, &json!("OutOfRetention")));
 }
@@ -255,6 +336,20 @@ async fn batches() {
     let many = vec![call("notes:count"); BATCH_QUERIES_MAX + 1];
     let code = world.refusal("/api/query_batch", &[], json!({"queries":many})).await;
     assert_eq!(code, refused(400, "BadJsonBody"));
+    let none = world.post("/api/query_batch", &[], json!({"queries":[]})).await;
+    assert_eq!(none, (200, json!({"results":[]})));
+}
+
+#[tokio::test]
+async fn results_of_a_batch_are_bounded_together() {
+    let world = World::new();
+    let large = json!({"path":"notes:large","args":{}});
+    let some = vec![large.clone(); BATCH_BYTES_MAX / LARGE_BYTES];
+    let (status, _) = world.post("/api/query_batch", &[], json!({"queries":some})).await;
+    assert_eq!(status, 200);
+    let more = vec![large; BATCH_BYTES_MAX / LARGE_BYTES + 1];
+    let code = world.refusal("/api/query_batch", &[], json!({"queries":more})).await;
+    assert_eq!(code, refused(400, "BatchTooLarge"));
 }
 
 #[tokio::test]

@@ -208,7 +208,8 @@ fn of_number(format: Format) -> Tree {
     match format {
         Format::Clean => described("number", "NaN, Infinity and -Infinity come as strings"),
         Format::Encoded | Format::Export => {
-            let special = of_special("$float", "NaN, an infinity or -0, little endian in base64");
+            let special =
+                of_special("$float", "a number that JSON cannot hold, little endian in base64");
             json!({"anyOf": [{"type": "number"}, special]})
         }
     }
