@@ -162,6 +162,7 @@ impl Connection {
         let Connection { stream, peer, mut stopping } = self;
         let activity = Arc::new(Activity::default());
         let io = TokioIo::new(Guarded::new(stream, limits, Arc::clone(&activity), place));
+        let watched = Arc::clone(&activity);
         let service = service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
@@ -181,6 +182,7 @@ impl Connection {
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = stopped(&mut stopping) => {
+                watched.stop();
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

@@ -90,17 +90,19 @@ pub(super) async fn limit(
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use axum::routing::get;
+    use axum::routing::{get, post};
     use axum::{Router, middleware};
     use tower::ServiceExt as _;
 
     use super::*;
+    use crate::http::body::collect;
     use crate::http::testing::body_text;
 
     fn app(permits: usize) -> Router {
         let room = Room::with(permits, 0);
         Router::new()
             .route("/fast", get(|| async { "fast" }))
+            .route("/body", post(|request: Request| collect(request, 100)))
             .route("/hangs", get(std::future::pending::<String>))
             .layer(middleware::from_fn_with_state(room, limit))
     }
@@ -118,6 +120,17 @@ mod tests {
         assert_eq!(response.status(), 408);
         assert_eq!(body_text(response).await, "");
         assert_eq!(start.elapsed(), REQUEST_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_still_coming_keeps_nobody_waiting() {
+        let app = app(1);
+        let body = Body::from_stream(tokio_stream::pending::<Result<Vec<u8>, axum::Error>>());
+        let request = Request::post("/body").body(body).unwrap();
+        let coming = tokio::spawn(app.clone().oneshot(request));
+        tokio::task::yield_now().await;
+        assert_eq!(body_text(ask(&app, "/fast").await).await, "fast");
+        assert!(!coming.is_finished());
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,6 +33,7 @@ pub(super) struct Activity {
     requests: AtomicU64,
     busy: AtomicBool,
     upgraded: AtomicBool,
+    stopping: AtomicBool,
 }
 
 impl Activity {
@@ -46,6 +47,15 @@ impl Activity {
     /// From now on this is no HTTP.
     pub(super) fn upgrade(&self) {
         self.upgraded.store(true, Ordering::Release);
+    }
+
+    /// No request begins any more.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     fn is_busy(&self) -> bool {
@@ -203,6 +213,9 @@ impl AsyncRead for Guarded {
             let head_timeout = self.limits.head_timeout;
             self.head.set_unless_set(head_timeout);
             self.head_begun = true;
+        }
+        if read.is_pending() && self.activity.is_stopping() {
+            return Poll::Ready(Err(io::Error::other("the server stops")));
         }
         if read.is_pending() && self.head.has_passed(cx) {
             return Poll::Ready(Err(self.give_up_on_head()));

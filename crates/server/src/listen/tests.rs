@@ -218,10 +218,12 @@ async fn stopping_ends_idle_connections_and_waits_for_answers() {
     let world = World::new(patient()).await;
     let mut idle = world.send(HELLO).await;
     until(&mut idle, "hello").await;
+    let half = world.send("GET /hel").await;
     let asking = world.send("GET /waits HTTP/1.1\r\nHost: x\r\n\r\n").await;
     world.begun.notified().await;
     world.stop.send(true).unwrap();
     assert_eq!(to_end(idle).await, "");
+    assert_eq!(to_end(half).await, "", "nobody waits for the rest");
     assert!(TcpStream::connect(world.address).await.is_err());
     assert!(!world.server.is_finished());
     world.go.notify_one();
