@@ -113,3 +113,40 @@ fn first_runs_of_a_page_that_overlap_give_it_one_end() {
         |page: &Value| page.as_object().unwrap().get("page").unwrap().as_array().unwrap().len();
     assert_eq!((rows(&page), rows(&again)), (2, 3));
 }
+
+#[test]
+fn who_was_answered_subscribes_to_nothing_older_than_the_answer() {
+    let world = world();
+    let counter = || spec("counters:count", object! { "name" => "x" });
+    let (mut first, _) = session(&world);
+    first.subscribe(0, counter());
+    assert!(value(&mut first, Timestamp(0), 0).is_none());
+    world.settle();
+    assert!(value(&mut first, Timestamp(0), 0).is_some(), "a result from before is at hand");
+
+    // The answer leaves before live queries hear of the commit; the client is as quick as it can be.
+    let runtime = Arc::clone(&world.runtime);
+    let (mut answered, _) = session(&world);
+    let early = Arc::new(AtomicU32::new(0));
+    let (seen, (tell, told)) = (Arc::clone(&early), std::sync::mpsc::channel());
+    let call = ClientCall {
+        path: "counters:incr".to_owned(),
+        args: vec![Value::Object(object! { "name" => "x" })],
+        caller: Caller::default(),
+    };
+    let done = Box::new(move |end: functions::CallEnd| {
+        end.result.unwrap();
+        answered.subscribe(0, counter());
+        seen.fetch_add(
+            u32::from(answered.poll(Timestamp(0)).unwrap().is_some()),
+            Ordering::Relaxed,
+        );
+        tell.send(answered).unwrap();
+    });
+    runtime.mutation(call, None, Parent::default(), done);
+    world.settle();
+    let mut answered = told.recv().unwrap();
+    assert_eq!(early.load(Ordering::Relaxed), 0, "a result from before the answer");
+    let (_, count) = value(&mut answered, Timestamp(0), 0).unwrap();
+    assert_eq!(count, Value::from(1.0));
+}

@@ -49,8 +49,9 @@ pub(crate) struct SessionState {
     pub(crate) waker: Waker,
     /// It asked and got nothing, or not the newest: wake it also when nothing changed.
     pub(crate) waiting: bool,
-    /// The last timestamp it was given; never step back.
-    pub(crate) last: Timestamp,
+    /// It is given nothing older: the last timestamp it was given, and what was durable when it last
+    /// subscribed.
+    pub(crate) floor: Timestamp,
     /// The timestamp at which it has its queries run, since they had none in common.
     pub(crate) target: Option<Timestamp>,
 }
@@ -67,9 +68,12 @@ impl LiveSession {
         self.runtime.live().state.lock().set_caller(self.id, caller);
     }
 
-    /// Shows a query under a number of the client's; one that it has is replaced.
+    /// Shows a query under a number of the client's; one that it has is replaced. From here on the
+    /// session is shown nothing older than what is durable now.
     pub fn subscribe(&mut self, query: u32, spec: QuerySpec) {
-        self.runtime.live().state.lock().subscribe(self.id, query, spec);
+        // Answers leave before live queries hear of their commits, and who was answered may ask.
+        let durable = self.runtime.engine().durable();
+        self.runtime.live().state.lock().subscribe(self.id, query, spec, durable);
     }
 
     /// Shows a query no more.

@@ -131,7 +131,7 @@ impl State {
             queries: BTreeMap::new(),
             waker,
             waiting: false,
-            last: Timestamp::MIN,
+            floor: Timestamp::MIN,
             target: None,
         };
         self.sessions.insert(id, session);
@@ -165,7 +165,16 @@ impl State {
         }
     }
 
-    pub(crate) fn subscribe(&mut self, id: SessionId, query: u32, spec: QuerySpec) {
+    pub(crate) fn subscribe(
+        &mut self,
+        id: SessionId,
+        query: u32,
+        spec: QuerySpec,
+        durable: Timestamp,
+    ) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.floor = session.floor.max(durable);
+        }
         self.show(id, query, Arc::new(spec));
     }
 
@@ -294,7 +303,7 @@ impl State {
     ) -> (Result<Option<Covered>, Error>, Vec<Run>) {
         let mut runs = Vec::new();
         let Some(session) = self.sessions.get(&id) else { return (Ok(None), runs) };
-        let floor = at_least.max(session.last);
+        let floor = at_least.max(session.floor);
         let shown: BTreeSet<EntryId> = session.queries.values().map(|q| q.entry).collect();
         for entry in &shown {
             if let Some(error) = self.entries.get_mut(entry).and_then(|e| e.broken.take()) {
@@ -320,7 +329,7 @@ impl State {
             }
             return (Ok(None), runs);
         };
-        session.last = ts;
+        session.floor = ts;
         session.target = None;
         let result = |(query, shown): (&u32, &Subscription)| {
             let valid = self.entries.get(&shown.entry).and_then(|entry| entry.at(ts));
