@@ -1,7 +1,7 @@
 //! The `base` application as a server of its own, for clients' tests of what the presence application
 //! does not have: actions.
 //!
-//!     base-server DATA
+//!     base-server DATA [PORT]
 //!
 //! Says `listening on http://ADDRESS` when it is ready, as the program does.
 
@@ -37,7 +37,8 @@ impl Random for SystemRandom {
 }
 
 fn main() -> Result<()> {
-    let data = std::env::args().nth(1).context("usage: base-server DATA")?;
+    let data = std::env::args().nth(1).context("usage: base-server DATA [PORT]")?;
+    let port = std::env::args().nth(2).map_or(Ok(0), |port| port.parse::<u16>())?;
     let store = Arc::new(SqliteStore::open(data, &SqliteOptions::default())?);
     let env = Env { clock: Arc::new(WallClock), random: Arc::new(SystemRandom) };
     let engine = Engine::open(store, env, Options::default())?;
@@ -54,7 +55,7 @@ fn main() -> Result<()> {
     let fetch = Arc::new(HttpFetch::new());
     let verifier = Verifier::new(Vec::new(), fetch, VerifierOptions::default());
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
         println!("listening on http://{}", listener.local_addr()?);
         let (_stop, stopping) = tokio::sync::watch::channel(false);
         let service = Service {

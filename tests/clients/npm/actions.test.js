@@ -1,43 +1,16 @@
 // Actions, which the presence application does not have: against the `base` application of the tests.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { createInterface } from "node:readline";
-import { after, before, describe, test } from "node:test";
-import { ConvexHttpClient } from "convex/browser";
-import { anyApi as api } from "convex/server";
 import { ConvexError } from "convex/values";
-import { connect, keptLog } from "./harness/client.js";
-import { CONCAVE_BIN } from "./harness/server.js";
+import { api, within } from "./harness/client.js";
+import { suite } from "./harness/suite.js";
+import { checkConnection } from "./harness/wire.js";
 
-describe("actions", () => {
-  let child, data, url;
-
-  before(async () => {
-    data = await mkdtemp(join(tmpdir(), "concave-base-"));
-    const program = join(dirname(CONCAVE_BIN), "base-server");
-    child = spawn(program, [data], { stdio: ["ignore", "pipe", "inherit"] });
-    url = await new Promise((resolve, reject) => {
-      child.once("error", reject);
-      child.once("exit", (code) => reject(new Error(`base-server ended with ${code}`)));
-      createInterface({ input: child.stdout }).once("line", (line) =>
-        resolve(line.replace("listening on ", "")),
-      );
-    });
-  });
-
-  after(async () => {
-    child.removeAllListeners("exit");
-    child.kill("SIGKILL");
-    await rm(data, { recursive: true, force: true });
-  });
-
-  test("an action runs a mutation, and watchers see it", async () => {
-    const client = connect(url);
-    try {
+suite(
+  "actions",
+  (test) => {
+    test("an action runs a mutation, and watchers see it", async (stage) => {
+      const client = stage.anonymous();
       // An action's answer does not wait for the transition that shows what it did.
       const shown = new Promise((resolve) => {
         client.onUpdate(api.counters.count, { name: "seen" }, (value) => {
@@ -54,28 +27,20 @@ describe("actions", () => {
         expected,
       );
       await shown;
-    } finally {
-      await client.close();
-    }
-  });
+    });
 
-  test("what an action throws arrives with its data, what it did stays", async () => {
-    const client = connect(url);
-    try {
+    test("what an action throws arrives with its data, what it did stays", async (stage) => {
+      const client = stage.anonymous();
       const thrown = await client
         .action(api.counters.actAndThrow, { name: "thrown" })
         .catch((error) => error);
       assert(thrown instanceof ConvexError, `${thrown}`);
       assert.deepEqual(thrown.data, { code: "thrown" });
       assert.equal(await client.query(api.counters.count, { name: "thrown" }), 1);
-    } finally {
-      await client.close();
-    }
-  });
+    });
 
-  test("bad calls fail alone", async () => {
-    const client = connect(url);
-    try {
+    test("bad calls fail alone", async (stage) => {
+      const client = stage.anonymous();
       await assert.rejects(client.action(api.counters.act, { name: 1 }), /ArgumentValidationError/);
       await assert.rejects(
         client.action(api.counters.nothing, {}),
@@ -90,14 +55,45 @@ describe("actions", () => {
         /Trying to execute counters\.js:act as Mutation, but it is defined as Action\./,
       );
       assert.equal(await client.query(api.counters.count, { name: "x" }), null);
-    } finally {
-      await client.close();
-    }
-  });
+    });
 
-  test("the HTTP client runs actions", async () => {
-    const client = new ConvexHttpClient(url, { logger: keptLog().logger });
-    assert.equal(await client.action(api.counters.act, { name: "http" }), 1);
-    await assert.rejects(client.action(api.counters.actAndThrow, { name: "http" }), ConvexError);
-  });
-});
+    test("the HTTP client runs actions", async (stage) => {
+      const client = await stage.http();
+      assert.equal(await client.action(api.counters.act, { name: "http" }), 1);
+      await assert.rejects(client.action(api.counters.actAndThrow, { name: "http" }), ConvexError);
+    });
+
+    test("an action in flight fails when the line is lost, and is not sent again", async (stage) => {
+      const proxy = await stage.proxy();
+      const client = stage.anonymous({ via: proxy });
+      const name = "in flight";
+      const lost = (message) => (message.type === "ActionResponse" ? { cutAfter: 1 } : undefined);
+      for (let n = 1; n <= 3; n++) {
+        proxy.gate = lost;
+        await assert.rejects(
+          client.action(api.counters.act, { name }),
+          /Connection lost while action was in flight/,
+        );
+        proxy.gate = undefined;
+        assert.equal(await client.query(api.counters.count, { name }), n);
+      }
+      assert.equal(await client.action(api.counters.act, { name }), 4);
+      checkConnection(proxy.journals.at(-1));
+    });
+
+    test("an action that was asked for during an outage runs once after it", async (stage) => {
+      const proxy = await stage.proxy();
+      const client = stage.anonymous({ via: proxy });
+      await client.query(api.counters.count, { name: "outage" });
+      proxy.refusing = true;
+      proxy.cut();
+      const refused = new Promise((resolve) => (proxy.onRefusal = resolve));
+      await within(refused, "an attempt that is refused");
+      const acted = client.action(api.counters.act, { name: "outage" });
+      proxy.refusing = false;
+      assert.equal(await acted, 1);
+      assert.equal(await client.query(api.counters.count, { name: "outage" }), 1);
+    });
+  },
+  { base: true },
+);

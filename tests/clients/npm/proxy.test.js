@@ -106,6 +106,85 @@ describe("proxy", () => {
     await proxy.close();
   });
 
+  for (const side of ["client", "server"]) {
+    it(`tells the ${side} alone that nothing more will come`, async () => {
+      const { proxy, socket } = await open();
+      const [peer] = upstream.clients;
+      const [connection] = proxy.open;
+      const ended = once(side === "client" ? socket._socket : peer._socket, "end");
+      connection.halfClose(side);
+      await ended;
+      const other = side === "client" ? peer : socket;
+      assert.equal(other._socket.readableEnded, false);
+      await proxy.close();
+    });
+  }
+
+  it("lets nothing pass a hole, and no end of it is heard", async () => {
+    const { proxy, socket } = await open();
+    const [peer] = upstream.clients;
+    const [connection] = proxy.open;
+    socket.on("message", () => assert.fail("a message passed"));
+    peer.on("message", () => assert.fail("a message passed"));
+    connection.hold();
+    socket.send(JSON.stringify("lost"));
+    peer.send(JSON.stringify("lost"));
+    const gone = Promise.all([once(socket, "close"), once(peer, "close")]);
+    socket._socket.end();
+    peer._socket.end();
+    await Promise.all([socket, peer].map(({ _socket }) => once(_socket, "finish")));
+    assert.deepEqual(
+      [socket, peer].map(({ _socket }) => _socket.readableEnded),
+      [false, false],
+    );
+    proxy.cut();
+    await gone;
+    await proxy.close();
+  });
+
+  it("cuts inside a frame of the client", async () => {
+    const { proxy, socket } = await open();
+    const [peer] = upstream.clients;
+    const received = [];
+    peer.on("message", (text) => received.push(JSON.parse(text).n));
+    proxy.clientGate = (message) => (message.n === 2 ? { cutAfter: 7 } : undefined);
+    for (const n of [1, 2, 3]) socket.send(JSON.stringify({ n }));
+    const [code] = await once(peer, "close");
+    assert.equal(code, 1006);
+    assert.deepEqual(received, [1]);
+    await proxy.close();
+  });
+
+  it("passes bytes one by one, in order", async () => {
+    const { proxy, socket } = await open();
+    proxy.splitting = true;
+    const sizes = [];
+    socket._socket.prependListener("data", ({ length }) => sizes.push(length));
+    const texts = [1, 2, 3].map((n) => JSON.stringify({ n, body: "ä".repeat(100) }));
+    const received = [];
+    const all = new Promise((resolve) => {
+      socket.on("message", (text) => received.push(`${text}`) === texts.length && resolve());
+    });
+    for (const text of texts) socket.send(text);
+    await all;
+    assert.deepEqual(received, texts);
+    // A busy receiver may find several bytes at once, but never a frame.
+    assert(Math.max(...sizes) < 100, `${sizes}`);
+    await proxy.close();
+  });
+
+  it("swallows a connection", async () => {
+    const { proxy, socket } = await open();
+    socket.close();
+    proxy.swallowing = true;
+    const swallowed = new Promise((resolve) => (proxy.onSwallow = resolve));
+    const late = new WebSocket(proxy.url.replace("http", "ws"));
+    late.on("open", () => assert.fail("it was answered"));
+    await swallowed;
+    const [error] = await Promise.all([once(late, "error"), proxy.close()]);
+    assert.match(`${error}`, /ECONNRESET|hang up/);
+  });
+
   it("refuses, delays and changes its target", async () => {
     const { proxy, socket } = await open();
     socket.close();

@@ -7,7 +7,7 @@ import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -32,11 +32,16 @@ export class Server {
   #process;
   #stderr = "";
   #flags;
+  #base;
   #tokens = new Map();
 
-  /** Starts a server on an empty folder with `flags` added to `concave serve`. */
-  static async start({ flags = ["--dev-auth"] } = {}) {
+  /**
+   * Starts a server on an empty folder with `flags` added to `concave serve`. `base`: the base
+   * application of the tests instead, which has actions and counters, and no users.
+   */
+  static async start({ flags = ["--dev-auth"], base = false } = {}) {
     const server = new Server();
+    server.#base = base;
     server.data = await mkdtemp(join(tmpdir(), "concave-clients-"));
     server.#flags = flags;
     await server.#spawn(0);
@@ -92,9 +97,12 @@ export class Server {
   }
 
   async #spawn(port) {
-    const args = ["serve", "--port", `${port}`, "--site-port", "0", "--data", this.data];
-    args.push("--app", "presence", ...this.#flags);
-    const child = spawn(CONCAVE_BIN, args, { stdio: ["ignore", "pipe", "pipe"] });
+    const serve = ["serve", "--port", `${port}`, "--site-port", "0", "--data", this.data];
+    serve.push("--app", "presence", ...this.#flags);
+    const [program, args] = this.#base
+      ? [join(dirname(CONCAVE_BIN), "base-server"), [this.data, `${port}`]]
+      : [CONCAVE_BIN, serve];
+    const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] });
     children.add(child);
     child.once("exit", () => children.delete(child));
     this.#process = child;

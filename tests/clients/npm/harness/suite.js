@@ -10,12 +10,13 @@ import { Server } from "./server.js";
 
 /**
  * `body` receives `test(name, run)`; `run` receives a `Stage`. `test.since(release)` is the same for
- * tests of what that release of the client brought: older ones skip them.
+ * tests of what that release of the client brought: older ones skip them. `flags` and `base` are those
+ * of the server; `concurrency`: as many tests run side by side.
  */
-export function suite(name, body, { flags } = {}) {
-  describe(name, () => {
+export function suite(name, body, { flags, base, concurrency } = {}) {
+  describe(name, { concurrency }, () => {
     let server;
-    before(async () => void (server = await Server.start({ flags })));
+    before(async () => void (server = await Server.start({ flags, base })));
     after(async () => server?.close());
     const since = (release) => (what, run) => {
       const skip = isOlder(version, release) && `needs convex ${release}`;
@@ -77,6 +78,28 @@ export class Stage {
     const client = this.#keep(connectBase(via.url, onTransition, options));
     await signIn(client, await this.server.token(userId));
     return Object.assign(client, { userId });
+  }
+
+  /** A React client without identity. */
+  async react({ via = this.server, ...options } = {}) {
+    const { connectReact } = await import("./react.js");
+    return this.#keep(connectReact(via.url, options));
+  }
+
+  /** A React client signed in as `name`. */
+  async reactAs(name, options) {
+    const userId = this.userId(name);
+    const client = await this.react(options);
+    await signIn(client, await this.server.token(userId));
+    return Object.assign(client, { userId });
+  }
+
+  /** A component that calls `hooks`; see `Mounted`. */
+  async mount(client, hooks, around) {
+    const { Mounted } = await import("./react.js");
+    const mounted = new Mounted(client, hooks, around);
+    this.#closing.push(() => mounted.unmount());
+    return mounted;
   }
 
   /** An HTTP client, signed in if `name` is given. */
