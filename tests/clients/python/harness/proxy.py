@@ -62,9 +62,17 @@ class Proxy:
         """Resets the next `count` connections as soon as they are there; -1: all, 0: none."""
         self._do("refuse", count)
 
-    def delay(self, ms):
-        """Has everything that the server sends come late."""
-        self._do("delay", ms)
+    def delay(self, ms, up_ms=0):
+        """Has everything that the server sends come late, and everything that the client sends."""
+        self._do("delay", ms, up_ms)
+
+    def split(self, yes=True):
+        """Has everything come in single bytes, both ways."""
+        self._do("split", yes)
+
+    def hold(self):
+        """Lets nothing pass on the connections that are open; they stay open."""
+        self._do("hold")
 
     def half_close(self, side):
         """Tells `side`, "client" or "server", that the other one will send nothing more, and
@@ -78,6 +86,10 @@ class Proxy:
     def cut_after(self, byte_counts):
         """The next connections each end after so many bytes of the server's."""
         self._do("cut_after", byte_counts)
+
+    def cut_after_sent(self, byte_counts):
+        """The next connections each end after so many bytes of the client's."""
+        self._do("cut_after_sent", byte_counts)
 
     def retarget(self, port):
         """Has new connections go to `port`."""
@@ -106,10 +118,11 @@ class Relay:
         self.counts = {"accepted": 0, "attempts": 0, "ended": 0}
         self.changed = asyncio.Condition()
         self.refusing = 0
-        self.delay_ms = 0
+        self.delay_ms = {"client": 0, "server": 0}
+        self.splitting = False
         self.forbidden = b""
         self.forbidden_times = 0
-        self.budgets = []
+        self.budgets = {"client": [], "server": []}
 
     async def accept(self, reader, writer):
         await self.count("attempts")
@@ -149,7 +162,12 @@ class Relay:
         elif name == "refuse":
             (self.refusing,) = args
         elif name == "delay":
-            (self.delay_ms,) = args
+            self.delay_ms = dict(zip(["client", "server"], args))
+        elif name == "split":
+            (self.splitting,) = args
+        elif name == "hold":
+            for connection in list(self.open):
+                connection.hold()
         elif name == "half_close":
             for connection in list(self.open):
                 connection.half_close(args[0])
@@ -157,7 +175,9 @@ class Relay:
             text, self.forbidden_times = args
             self.forbidden = text.encode()
         elif name == "cut_after":
-            (self.budgets,) = args
+            (self.budgets["client"],) = args
+        elif name == "cut_after_sent":
+            (self.budgets["server"],) = args
         elif name == "retarget":
             (self.target,) = args
         else:
@@ -171,10 +191,13 @@ class Connection:
         self.relay = relay
         self.client = client
         self.server = server
-        self.budget = relay.budgets.pop(0) if relay.budgets else None
+        # What may still pass to each side.
+        self.budget = {side: of.pop(0) if of else None for side, of in relay.budgets.items()}
         self.deaf = {"client": False, "server": False}
 
     async def run(self):
+        for _, writer in [self.client, self.server]:
+            writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         up = asyncio.ensure_future(self.pump(self.client[0], self.server[1], "server"))
         down = asyncio.ensure_future(self.pump(self.server[0], self.client[1], "client"))
         await asyncio.gather(up, down)
@@ -189,25 +212,25 @@ class Connection:
         self.deaf[side] = True
         end(self.client[1] if side == "client" else self.server[1])
 
+    def hold(self):
+        self.deaf = {"client": True, "server": True}
+
     async def pump(self, source, sink, side):
         tail = b""
         try:
             while chunk := await source.read(CHUNK_BYTES):
+                if self.relay.delay_ms[side]:
+                    await asyncio.sleep(self.relay.delay_ms[side] / 1000)
                 if side == "client":
-                    if self.relay.delay_ms:
-                        await asyncio.sleep(self.relay.delay_ms / 1000)
                     if not self.may_pass(tail + chunk):
                         return self.cut()
                     tail = (tail + chunk)[-64:]
-                    chunk, over = self.within_budget(chunk)
-                    if over:
-                        # The bytes leave before the reset: a reset discards what was not sent.
-                        sink.write(chunk)
-                        await sink.drain()
-                        return self.cut()
+                chunk, over = self.within_budget(side, chunk)
                 if not self.deaf[side]:
-                    sink.write(chunk)
-                    await sink.drain()
+                    # The bytes leave before a reset: a reset discards what was not sent.
+                    await self.write(sink, chunk)
+                if over:
+                    return self.cut()
             if not self.deaf[side]:
                 end(sink)
         except OSError:
@@ -220,11 +243,21 @@ class Connection:
         relay.forbidden_times -= 1
         return False
 
-    def within_budget(self, chunk):
-        if self.budget is None:
+    def within_budget(self, side, chunk):
+        left = self.budget[side]
+        if left is None:
             return chunk, False
-        passing, self.budget = chunk[: self.budget], self.budget - len(chunk)
-        return passing, self.budget <= 0
+        self.budget[side] = left - len(chunk)
+        return chunk[:left], left <= len(chunk)
+
+    async def write(self, sink, chunk):
+        size = 1 if self.relay.splitting else max(len(chunk), 1)
+        for at in range(0, len(chunk), size):
+            sink.write(chunk[at : at + size])
+            await sink.drain()
+            if self.relay.splitting:
+                # Else the next byte would be sent together with this one.
+                await asyncio.sleep(0)
 
 
 def end(writer):

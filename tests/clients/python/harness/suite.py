@@ -18,7 +18,7 @@ from .proxy import Proxy
 from .server import Server
 
 WAIT_SECONDS_MAX = 30
-TEST_SECONDS_MAX = 120
+TEST_SECONDS_MAX = 180
 
 _serial = itertools.count()
 
