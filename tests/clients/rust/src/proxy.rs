@@ -1,7 +1,7 @@
 //! A TCP proxy between client and server that misbehaves on request.
 //!
-//! It cuts (both sides reset), half-closes, refuses, holds back, delays, and ends a connection at a
-//! text or after a number of bytes. It speaks no WebSocket: the client offers no compression and the
+//! It cuts (both sides reset), half-closes, refuses, holds back, delays, passes single bytes, and ends a
+//! connection at a text or after a number of bytes of either side. It speaks no WebSocket: the client offers no compression and the
 //! server masks nothing, so that what the server sends can be searched for a text.
 
 use std::collections::VecDeque;
@@ -50,9 +50,13 @@ enum Order {
 struct Rules {
     target: u16,
     refusals_left: usize,
+    /// Of the server's bytes, and of the client's.
     delay: Duration,
+    delay_up: Duration,
+    splitting: bool,
     cut_at: Option<(&'static [u8], usize)>,
     budgets: VecDeque<usize>,
+    budgets_up: VecDeque<usize>,
 }
 
 /// Dropped, it and its connections are gone.
@@ -116,6 +120,21 @@ impl Proxy {
     /// Has everything that the server sends come late.
     pub fn delay(&self, delay: Duration) {
         self.rules().delay = delay;
+    }
+
+    /// Has everything that the client sends come late.
+    pub fn delay_up(&self, delay: Duration) {
+        self.rules().delay_up = delay;
+    }
+
+    /// Has everything come in single bytes, both ways.
+    pub fn split(&self) {
+        self.rules().splitting = true;
+    }
+
+    /// The next connections each end after so many bytes of the client's.
+    pub fn cut_after_sent(&self, byte_counts: impl IntoIterator<Item = usize>) {
+        self.rules().budgets_up = byte_counts.into_iter().collect();
     }
 
     /// Resets a connection on which the server sends `text`, before that passes; so many times.
@@ -188,12 +207,17 @@ async fn relay(
     for stream in [&client, &server] {
         stream.set_nodelay(true).expect("a socket of ours");
     }
-    let budget = rules.lock().expect("nobody panics with the rules in hand").budgets.pop_front();
+    let (budget, budget_up) = {
+        let mut rules = rules.lock().expect("nobody panics with the rules in hand");
+        (rules.budgets.pop_front(), rules.budgets_up.pop_front())
+    };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let (gates, gate) = watch::channel(None);
-    let up = pump(from_client, to_server, Filter::Open, Side::Server, gate.clone());
-    let down = Filter::OfServer { rules, budget, tail: Vec::new() };
+    let filter =
+        |side, budget| Filter { side, rules: Arc::clone(&rules), budget, tail: Vec::new() };
+    let (up, down) = (filter(Side::Server, budget_up), filter(Side::Client, budget));
+    let up = pump(from_client, to_server, up, Side::Server, gate.clone());
     let down = pump(from_server, to_client, down, Side::Client, gate);
     let both = async { tokio::try_join!(up, down) };
     tokio::pin!(both);
@@ -215,32 +239,47 @@ async fn relay(
     }
 }
 
-/// What a direction lets pass.
-enum Filter {
-    Open,
-    OfServer { rules: Arc<Mutex<Rules>>, budget: Option<usize>, tail: Vec<u8> },
+/// What the direction towards `side` lets pass.
+struct Filter {
+    side: Side,
+    rules: Arc<Mutex<Rules>>,
+    budget: Option<usize>,
+    tail: Vec<u8>,
+}
+
+/// What becomes of some bytes.
+struct Judgement {
+    /// How many pass.
+    passing: usize,
+    /// How many at a time.
+    piece: usize,
+    delay: Duration,
+    /// The connection ends with them.
+    last: bool,
 }
 
 impl Filter {
-    /// How much of `chunk` passes, after which delay, and whether the connection ends with it.
-    fn judge(&mut self, chunk: &[u8]) -> (usize, Duration, bool) {
-        let Filter::OfServer { rules, budget, tail } = self else {
-            return (chunk.len(), Duration::ZERO, false);
-        };
-        let mut rules = rules.lock().expect("nobody panics with the rules in hand");
-        tail.extend_from_slice(chunk);
-        if let Some((text, times)) = &mut rules.cut_at
-            && *times > 0
-            && tail.windows(text.len()).any(|window| window == *text)
-        {
-            *times -= 1;
-            return (0, rules.delay, true);
+    fn judge(&mut self, chunk: &[u8]) -> Judgement {
+        let mut rules = self.rules.lock().expect("nobody panics with the rules in hand");
+        let piece = if rules.splitting { 1 } else { CHUNK_BYTES };
+        let delay = if self.side == Side::Client { rules.delay } else { rules.delay_up };
+        if self.side == Side::Client {
+            self.tail.extend_from_slice(chunk);
+            if let Some((text, times)) = &mut rules.cut_at
+                && *times > 0
+                && self.tail.windows(text.len()).any(|window| window == *text)
+            {
+                *times -= 1;
+                return Judgement { passing: 0, piece, delay, last: true };
+            }
+            self.tail.drain(..self.tail.len().saturating_sub(64));
         }
-        tail.drain(..tail.len().saturating_sub(64));
-        let Some(left) = budget else { return (chunk.len(), rules.delay, false) };
+        let Some(left) = &mut self.budget else {
+            return Judgement { passing: chunk.len(), piece, delay, last: false };
+        };
         let passing = chunk.len().min(*left);
         *left -= passing;
-        (passing, rules.delay, *left == 0)
+        Judgement { passing, piece, delay, last: *left == 0 }
     }
 }
 
@@ -281,11 +320,16 @@ async fn pump(
             }
             return Ok(());
         }
-        let (passing, delay, last) = filter.judge(&chunk[..length]);
+        let Judgement { passing, piece, delay, last } = filter.judge(&chunk[..length]);
         if !delay.is_zero() {
             sleep(delay).await;
         }
-        if !deaf && sink.write_all(&chunk[..passing]).await.is_err() || last {
+        let mut failed = false;
+        for bytes in chunk[..passing].chunks(piece) {
+            failed |= !deaf && sink.write_all(bytes).await.is_err();
+            tokio::task::yield_now().await;
+        }
+        if failed || last {
             return Err(cut(&source, &sink));
         }
     }

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use convex::ConvexClient;
 use rust_client_tests::proxy::{Proxy, Side};
-use rust_client_tests::stage::{ALL, Stage, conversation, send, send_once, set_presence};
-use rust_client_tests::watch::{Args, Watch, args, array, bodies, ids, page, texts};
+use rust_client_tests::stage::{ALL, Stage, conversation, query, send, send_once, set_presence};
+use rust_client_tests::watch::{
+    Args, Watch, args, array, bodies, field, ids, page, text, texts, value,
+};
 
 const CUTS: usize = 6;
 const MESSAGES: usize = 40;
@@ -166,6 +168,104 @@ async fn connections_cut_anywhere_lose_nothing() {
     // The rest is there too; what the client sends again comes in an order of its own.
     let numbers: BTreeSet<usize> = stored.iter().map(|(_, body)| body.parse().unwrap()).collect();
     assert!(numbers.into_iter().eq(0..=MESSAGES));
+}
+
+// What the server did not get whole did not happen, so that here sending it again is right.
+#[tokio::test]
+async fn a_request_that_is_cut_anywhere_happens_once() {
+    let stage = Stage::new().await;
+    // From inside the request for the upgrade to inside the mutation.
+    for budget in [1, 60, 250, 420, 700, 800, 860] {
+        let proxy = stage.proxy().await;
+        let room = conversation(&mut stage.client("alice").await, &[]).await;
+        proxy.cut_after_sent([budget]);
+        let mut alice = stage.client_via(&proxy, "alice").await;
+        let sent = send_once(&mut alice, &room, &"x".repeat(1000)).await;
+        send(&mut alice, &room, "end").await;
+        let stored = stage.stored("alice", &room).await;
+        let firsts: String = stored.iter().filter_map(|(_, body)| body.chars().next()).collect();
+        assert_eq!(firsts, "xe", "cut after {budget}");
+        assert!(sent.is_none_or(|id| id == stored[0].0));
+        assert_eq!(proxy.counts().accepted, 2);
+    }
+}
+
+#[tokio::test]
+async fn lines_that_are_late_or_deliver_single_bytes() {
+    let stage = Stage::new().await;
+    let mut alice = stage.client("alice").await;
+    for late in [true, false] {
+        let proxy = stage.proxy().await;
+        if late {
+            proxy.delay(DELAY);
+            proxy.delay_up(DELAY);
+        }
+        let room = conversation(&mut alice, &["bob"]).await;
+        let (mut bob, mut messages) = viewer(&stage, &proxy, "bob", &room).await;
+        if !late {
+            // Not before: the client takes an answer to the upgrade in many small pieces for an attack.
+            proxy.split();
+        }
+        for n in 0..4 {
+            send(&mut alice, &room, &format!("alice {n}")).await;
+            send(&mut bob, &room, &format!("bob {n} \u{e4}\u{1f600}")).await;
+        }
+        let all = messages.until(|result| bodies(result).len() == 8).await;
+        let first = value(query(&mut bob, "messages:list", page(&room, 5.0, None)).await);
+        let cursor = text(field(&first, "continueCursor"));
+        let rest = value(query(&mut bob, "messages:list", page(&room, 5.0, Some(&cursor))).await);
+        assert_eq!([bodies(&first), bodies(&rest)].concat(), bodies(&all));
+        bob.set_auth(None).await;
+        messages.until(|result| bodies(result).is_empty()).await;
+        assert_eq!(proxy.counts().attempts, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_being_renewed() {
+    let stage = Stage::new().await;
+    for before in [true, false] {
+        let proxy = stage.proxy().await;
+        let mut bob = stage.client_via(&proxy, "bob").await;
+        let mut rooms = Watch::new(&mut bob, "conversations:list", Args::new()).await;
+        let known = array(&value(rooms.next().await)).len();
+        if before {
+            proxy.refuse(2);
+            proxy.cut();
+        } else {
+            proxy.cut_at(r#""identity":2"#, 1);
+        }
+        bob.set_auth(Some(stage.server.short_token("bob", 3000).await)).await;
+        let room = conversation(&mut stage.client("bob").await, &[]).await;
+        let result = rooms.until(|result| array(result).len() == known + 1).await;
+        assert_eq!(texts(&result, "_id")[0], room);
+        proxy.until(|counts| counts.accepted == 2).await;
+        conversation(&mut bob, &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn live_pages_go_on_after_a_cut_and_a_lost_page() {
+    let stage = Stage::new().await;
+    let proxy = stage.proxy().await;
+    let mut alice = stage.client("alice").await;
+    let room = conversation(&mut alice, &["bob"]).await;
+    for n in 0..12 {
+        send(&mut alice, &room, &n.to_string()).await;
+    }
+    let mut bob = stage.client_via(&proxy, "bob").await;
+    let mut first = Watch::new(&mut bob, "messages:list", page(&room, 5.0, None)).await;
+    let cursor = text(field(&value(first.next().await), "continueCursor"));
+    proxy.cut_at(r#""body":"6""#, 1);
+    let second = page(&room, 5.0, Some(&cursor));
+    let mut second = Watch::new(&mut bob, "messages:list", second).await;
+    second.until(|result| bodies(result) == ["6", "5", "4", "3", "2"]).await;
+    assert_eq!(proxy.counts().accepted, 2);
+    proxy.cut();
+    send(&mut alice, &room, "12").await;
+    // This client keeps no journal of a page: after a cut a first page begins anew, with its size.
+    first.until(|result| bodies(result) == ["12", "11", "10", "9", "8"]).await;
+    second.until(|result| bodies(result) == ["6", "5", "4", "3", "2"]).await;
 }
 
 #[tokio::test]
