@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 /// The page in whose tables a limit must be declared in a file of its own row.
 const STRICT: &str = "security.md";
 
-/// Names of other people's constants.
-const FOREIGN: [&str; 1] = ["TCP_NODELAY"];
+/// Names of other people's constants and variables.
+const FOREIGN: [&str; 2] = ["CONVEX_URL", "TCP_NODELAY"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()

@@ -2,6 +2,7 @@
 
 mod actions;
 mod application;
+mod docs;
 mod identity;
 mod pages;
 mod reconnect;

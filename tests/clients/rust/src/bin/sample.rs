@@ -1,0 +1,3 @@
+//! The sample of docs/clients.md.
+
+include!(concat!(env!("OUT_DIR"), "/sample.rs"));
