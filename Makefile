@@ -11,6 +11,9 @@ CLIENTS := tests/clients
 
 .DEFAULT_GOAL := help
 .PHONY: help run test rust-tests client-tests fmt lint sim bench deny
+# The clients' suites wait more than they work, so that they run side by side.
+CLIENT_SUITES := npm-newest npm-1.30 npm-1.17 python-client rust-client
+.PHONY: $(CLIENT_SUITES)
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -33,10 +36,19 @@ client-tests: export CONCAVE_BIN = $(CARGO_TARGET_DIR)/debug/concave
 client-tests:
 	cargo build --workspace --locked
 	cd $(CLIENTS)/npm && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	cd $(CLIENTS)/rust && cargo test --locked --no-run
+	$(MAKE) --no-print-directory --jobs --output-sync=target $(CLIENT_SUITES)
+
+npm-newest:
 	cd $(CLIENTS)/npm && npm test
-	cd $(CLIENTS)/npm && npm run test:1.17
-	cd $(CLIENTS)/npm && npm run test:1.30
+
+npm-1.30 npm-1.17: npm-%:
+	cd $(CLIENTS)/npm && npm run test:$*
+
+python-client:
 	python3 $(CLIENTS)/python/run.py
+
+rust-client:
 	cd $(CLIENTS)/rust && cargo test --locked
 
 fmt: ## format the Rust sources
