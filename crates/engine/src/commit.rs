@@ -34,6 +34,8 @@ pub const GROUP_BYTES_MAX: usize = 8 << 20;
 pub const PENDING_COMMITS_MAX: usize = 20_000;
 /// Bytes of documents that wait for the disk, above which commits are refused as unavailable.
 pub const PENDING_BYTES_MAX: usize = 256 << 20;
+/// The named value that is written to learn whether anything can be.
+const PROBE_KEY: &str = "probe";
 
 /// A transaction that was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +134,24 @@ impl Engine {
     /// Whether the outcome of an append is unknown, so that no writes are taken for now.
     pub fn is_in_doubt(&self) -> bool {
         self.commits.lock().unknown.is_some()
+    }
+
+    /// Whether commits can be made durable: whether the newest append was written. After one that was
+    /// not, a small write of its own is tried, so that whoever sends no work meanwhile learns that the
+    /// cause is gone. Waits for the disk.
+    ///
+    /// Errors: why not, for people.
+    pub fn check_writable(&self) -> Result<(), String> {
+        if let Some(why) = &self.commits.lock().unknown {
+            return Err(why.clone());
+        }
+        if self.refusal.lock().is_none() {
+            return Ok(());
+        }
+        let probed = self.store.set_global(PROBE_KEY, &self.env.clock.now().0.to_be_bytes());
+        let why = probed.err().map(|error| error.to_string());
+        self.refusal.lock().clone_from(&why);
+        why.map_or(Ok(()), Err)
     }
 
     fn commit_read_only(&self, tx: &Transaction) -> Result<Committed, CommitError> {
@@ -251,6 +271,7 @@ impl Engine {
             Ok(()) => self.settle(entries),
             Err(AppendError::NotWritten(why)) => {
                 tracing::error!(%why, commits = commits.len(), "a group was not written");
+                *self.refusal.lock() = Some(why);
                 self.take_back()
             }
             Err(AppendError::Unknown(why)) => {
@@ -300,6 +321,7 @@ impl Engine {
         // First the entries, then the head: who sees the head finds all commits up to it.
         self.published.lock().extend(entries);
         self.heads.write().durable = ts;
+        *self.refusal.lock() = None;
         self.trim_memory();
         AppendOutcome::Durable(ts)
     }

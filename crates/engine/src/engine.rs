@@ -96,6 +96,8 @@ pub struct Engine {
     pub(crate) pins: Arc<Pins>,
     pub(crate) commits: Mutex<CommitState>,
     pub(crate) appending: Mutex<InDoubt>,
+    /// Why the newest append failed, if it did.
+    pub(crate) refusal: Mutex<Option<String>>,
     pub(crate) work: Condvar,
     pub(crate) published: Mutex<VecDeque<Arc<LogEntry>>>,
     pub(crate) reservations: Reservations,
@@ -131,6 +133,7 @@ impl Engine {
             pins: Arc::default(),
             commits: Mutex::new(CommitState::new(head)),
             appending: Mutex::default(),
+            refusal: Mutex::default(),
             work: Condvar::new(),
             published: Mutex::default(),
             reservations: Reservations::new(Arc::clone(&env.clock)),

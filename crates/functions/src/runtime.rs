@@ -208,6 +208,23 @@ impl Runtime {
         self.hooks.write().push(hook);
     }
 
+    /// Whether commits can be made durable; may try a small write, and waits for the disk then.
+    ///
+    /// Errors: why not, for people.
+    pub fn check_writable(&self) -> std::result::Result<(), String> {
+        self.engine.check_writable()
+    }
+
+    /// Whether there is room for work.
+    ///
+    /// Errors: how much waits, for people.
+    pub fn check_accepting(&self) -> std::result::Result<(), String> {
+        if self.work.is_full() {
+            return Err(format!("{} pieces of work wait for a worker", self.work.len()));
+        }
+        Ok(())
+    }
+
     /// Figures for people who watch.
     pub fn stats(&self) -> RuntimeStats {
         RuntimeStats {

@@ -33,6 +33,8 @@ struct Plan {
     good_appends: usize,
     faults: VecDeque<Fault>,
     failing_reopens: usize,
+    /// Named values cannot be written.
+    full: bool,
     /// An outcome is unknown, so the store must be reopened first.
     closed: bool,
 }
@@ -48,6 +50,11 @@ impl FaultyStore {
 
     pub(super) fn fail_reopens(&self, times: usize) {
         self.plan.lock().failing_reopens = times;
+    }
+
+    /// Whether named values can be written.
+    pub(super) fn set_full(&self, full: bool) {
+        self.plan.lock().full = full;
     }
 
     /// No more faults.
@@ -128,6 +135,9 @@ impl Store for FaultyStore {
     }
 
     fn set_global(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        if self.plan.lock().full {
+            return Err(StoreError::Io("no space left".to_owned()));
+        }
         self.inner.set_global(key, value)
     }
 
@@ -157,6 +167,36 @@ fn add(world: &World, body: value::Object) -> Committed {
     world.apply(|tx| {
         tx.insert(&table("rooms"), body).unwrap();
     })
+}
+
+#[test]
+fn what_cannot_be_written_is_known_until_it_can() {
+    let (world, store) = world();
+    assert_eq!(world.engine.check_writable(), Ok(()));
+    store.fail_next(Fault::NotWritten);
+    store.set_full(true);
+    add(&world, object! {});
+    world.engine.append_pending();
+    let full = Err("no space left".to_owned());
+    assert_eq!(world.engine.check_writable(), full);
+    assert_eq!(world.engine.check_writable(), full);
+    store.set_full(false);
+    assert_eq!(world.engine.check_writable(), Ok(()));
+    // A commit that is written says the same without being asked.
+    store.fail_next(Fault::NotWritten);
+    store.set_full(true);
+    add(&world, object! {});
+    world.engine.append_pending();
+    world.insert("rooms", object! {});
+    assert_eq!(world.engine.check_writable(), Ok(()));
+    // Where the outcome is unknown nothing is tried.
+    store.set_full(false);
+    store.fail_next(Fault::UnknownLost);
+    add(&world, object! {});
+    world.engine.append_pending();
+    assert_eq!(world.engine.check_writable(), Err("the disk is gone".to_owned()));
+    world.engine.append_pending();
+    assert_eq!(world.engine.check_writable(), Ok(()));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //!     request ─► cors ─► time limit ─► Client, Principal, JsonBody ─► turn ─► calls ─► runtime
 //!                                                       └── HttpError (crate::errors)
 //!
-//! `calls` runs functions, `export` gives out all documents, `health` says what runs here, `dev_auth` gives tokens in development. Time
+//! `calls` runs functions, `export` gives out all documents, `health` says what runs here, `operation`
+//! whether it is well, `dev_auth` gives tokens in development. Time
 //! and randomness come from `Service`, tokens are verified in `crate::auth`.
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod export;
 mod formats;
 mod health;
 mod limits;
+pub mod operation;
 pub mod request;
 #[cfg(test)]
 pub(crate) mod testing;
