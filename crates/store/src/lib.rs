@@ -15,7 +15,10 @@ pub mod testing;
 mod types;
 
 pub use memory::MemoryStore;
-pub use sqlite::{Durability, SqliteOptions, SqliteStore};
+pub use sqlite::{
+    DatabaseFacts, Durability, SCHEMA_VERSION, SqliteOptions, SqliteStore, check_database,
+    copy_database,
+};
 pub use types::{
     AppendError, Collected, Commit, DocumentWrite, EntryWrite, IndexId, LogRow, Order, Page, Row,
     Store, StoreError, TIMESTAMP_MAX, TabletId,

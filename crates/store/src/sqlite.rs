@@ -9,6 +9,7 @@
 
 mod collect;
 mod connection;
+mod copy;
 mod errors;
 mod pool;
 mod scan;
@@ -29,6 +30,7 @@ use crate::{
     AppendError, Collected, Commit, EntryWrite, IndexId, LogRow, Order, Page, Store, StoreError,
     TabletId,
 };
+pub use copy::{DatabaseFacts, SCHEMA_VERSION, check_database, copy_database};
 use errors::store_error;
 use pool::Pool;
 use writer::Writer;
@@ -36,8 +38,8 @@ use writer::Writer;
 /// The database inside the data folder; SQLite puts `-wal` and `-shm` beside it.
 const DATABASE_FILE: &str = "concave.sqlite3";
 
-/// The file whose lock says that the folder is in use. Its content means nothing.
-const LOCK_FILE: &str = "concave.lock";
+/// Beside the database: the file whose lock says that it is in use. Its content means nothing.
+const LOCK_EXTENSION: &str = "lock";
 
 /// Connections for reading when the options name none.
 const READERS: usize = 4;
@@ -101,18 +103,27 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the database in a folder, creating both where they are missing.
     ///
-    /// Errors: `Io`, also if another process, or another store of this one, has the folder open;
-    /// `Corrupt`.
+    /// Errors: as [`SqliteStore::open_file`].
     pub fn open(
         folder: impl AsRef<Path>,
+        options: &SqliteOptions,
+    ) -> Result<SqliteStore, StoreError> {
+        SqliteStore::open_file(folder.as_ref().join(DATABASE_FILE), options)
+    }
+
+    /// Opens a database file, creating it and its folder where they are missing.
+    ///
+    /// Errors: `Io`, also if another process, or another store of this one, has it open, or if it is
+    /// a database of another program; `Corrupt`.
+    pub fn open_file(
+        file: impl Into<PathBuf>,
         options: &SqliteOptions,
     ) -> Result<SqliteStore, StoreError> {
         if options.exclusive && options.readers > 0 {
             return Err(StoreError::Io("an exclusive store has no readers".into()));
         }
-        let folder = folder.as_ref();
-        let lock = lock_folder(folder)?;
-        let file = folder.join(DATABASE_FILE);
+        let file = file.into();
+        let lock = lock(&file)?;
         let (writer, readers) = open_all(&file, options)?;
         let store = SqliteStore {
             file,
@@ -265,21 +276,22 @@ impl Store for SqliteStore {
     }
 }
 
-/// Takes the lock of a data folder. The operating system drops it when the process ends, however
-/// it ends.
-fn lock_folder(folder: &Path) -> Result<File, StoreError> {
+/// Takes the lock of a database. The operating system drops it when the process ends, however it ends.
+fn lock(database: &Path) -> Result<File, StoreError> {
+    let folder = database.parent().unwrap_or(Path::new(""));
+    let shown = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let failed = |error: std::io::Error| {
-        StoreError::Io(format!("data folder {} cannot be opened: {error}", folder.display()))
+        StoreError::Io(format!("data folder {} cannot be opened: {error}", shown.display()))
     };
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let path = folder.join(LOCK_FILE);
+    std::fs::create_dir_all(shown).map_err(failed)?;
+    let path = database.with_extension(LOCK_EXTENSION);
     let file =
         File::options().create(true).write(true).truncate(false).open(path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Io(format!(
             "data folder {} is in use by another process",
-            folder.display()
+            shown.display()
         ))),
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }

@@ -10,7 +10,7 @@ use super::{Durability, SqliteOptions};
 use crate::StoreError;
 
 /// Numbered schema files in order; `PRAGMA user_version` counts those that were applied.
-const MIGRATIONS: &[&str] = &[include_str!("../../../../schema/sqlite/0001_init.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[include_str!("../../../../schema/sqlite/0001_init.sql")];
 
 /// The page size of a new database file. Small, as a heartbeat rewrites a page per tree it touches.
 const PAGE_BYTES: i64 = 4096;
@@ -26,7 +26,7 @@ const WAL_BYTES_KEPT: i64 = 16 << 20;
 const MMAP_BYTES: i64 = 1 << 30;
 
 /// How long opening waits for other programs that read the file.
-const BUSY_OPEN: Duration = Duration::from_millis(5000);
+pub(super) const BUSY_OPEN: Duration = Duration::from_millis(5000);
 
 /// How long a checkpoint, and so the append that runs it, waits for scans that read the WAL.
 const BUSY: Duration = Duration::from_millis(250);
@@ -139,6 +139,11 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
             "data folder has schema {version}, this program knows up to {}",
             MIGRATIONS.len()
         )));
+    }
+    let tables = "SELECT count(*) FROM sqlite_schema";
+    let found: i64 = connection.query_row(tables, [], |row| row.get(0)).map_err(store_error)?;
+    if version == 0 && found > 0 {
+        return Err(StoreError::Io("the file is a database of another program".into()));
     }
     for (number, sql) in MIGRATIONS.iter().enumerate().skip(version) {
         let apply = |connection: &mut Connection| {

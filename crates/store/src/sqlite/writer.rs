@@ -53,18 +53,18 @@ pub(super) fn wal_bytes(file: &Path) -> u64 {
 impl Writer {
     /// A writer over an open database: reads the places from disk and checks its newest commit.
     pub(super) fn load(connection: Connection) -> Result<Writer, StoreError> {
-        let mark = |name: &str| {
-            connection
-                .query_row("SELECT ts FROM marks WHERE name = ?1", [name], |row| row.get(0))
-                .optional()
-                .map(|ts: Option<i64>| Timestamp(ts.map_or(0, i64::unsigned_abs)))
-                .map_err(store_error)
-        };
-        let committed = newest_ts(&connection).map_err(store_error)?.max(mark(MARK_COMMITTED)?);
+        let mark = |name: &str| read_mark(&connection, name);
+        let committed = Writer::read_committed(&connection)?;
         let (reserved, oldest) = (mark(MARK_RESERVED)?, mark(MARK_OLDEST)?);
         check_newest(&connection)?;
         let places = Places { committed, reserved, oldest };
         Ok(Writer { connection: Some(connection), doubt: false, places, wal_limit: WAL_BYTES_MAX })
+    }
+
+    /// The timestamp of the newest commit.
+    pub(super) fn read_committed(connection: &Connection) -> Result<Timestamp, StoreError> {
+        let newest = newest_ts(connection).map_err(store_error)?;
+        Ok(newest.max(read_mark(connection, MARK_COMMITTED)?))
     }
 
     pub(super) fn head(&self) -> Timestamp {
@@ -280,6 +280,14 @@ fn write_group(connection: &Connection, group: &[Commit]) -> rusqlite::Result<()
         set_mark(connection, MARK_COMMITTED, last.ts)?;
     }
     Ok(())
+}
+
+fn read_mark(connection: &Connection, name: &str) -> Result<Timestamp, StoreError> {
+    connection
+        .query_row("SELECT ts FROM marks WHERE name = ?1", [name], |row| row.get(0))
+        .optional()
+        .map(|ts: Option<i64>| Timestamp(ts.map_or(0, i64::unsigned_abs)))
+        .map_err(store_error)
 }
 
 /// The timestamp of the newest document row.
