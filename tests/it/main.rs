@@ -7,6 +7,7 @@ mod docs;
 mod identity;
 mod imports;
 mod live;
+mod operate;
 mod program;
 mod providers;
 mod scripts;

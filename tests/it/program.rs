@@ -2,10 +2,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::Command;
 use std::time::Duration;
 
-use crate::crash::{Server, program};
+use crate::crash::Server;
 
 fn ask(server: &Server, request: &str) -> String {
     let mut stream = TcpStream::connect(&server.address).unwrap();
@@ -58,28 +57,4 @@ fn the_development_issuer_gives_tokens_on_this_machine() {
     );
     let answer = ask(&server, &request);
     assert!(answer.contains(" 200 ") && answer.contains("\"token\":\"ey"), "{answer}");
-}
-
-#[test]
-fn flags_from_the_environment_and_bad_ones() {
-    let data = tempfile::tempdir().unwrap();
-    let run = |args: &[&str], name: &str, value: &str| {
-        let output = Command::new(program()).args(args).env(name, value).output().unwrap();
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
-    };
-    let file = data.path().join("file");
-    std::fs::write(&file, "").unwrap();
-    let file = file.to_str().unwrap();
-    let serve = ["serve", "--port", "0", "--site-port", "0", "--data", file];
-    for value in ["1", "true", "", "0"] {
-        let (code, text) = run(&serve, "CONCAVE_DEV_AUTH", value);
-        assert!(code == Some(1) && text.contains("cannot make data folder"), "{value}: {text}");
-    }
-    let token = ["token", "--user", "a", "--data", file];
-    let (code, text) = run(&token, "CONCAVE_PORT", "x");
-    assert!(code == Some(1) && text.contains(file), "{text}");
-    let (code, text) = run(&["serve"], "CONCAVE_INSTANCE_NAME", "a|b");
-    assert!(code == Some(2) && text.contains("instance name"), "{text}");
-    let (code, text) = run(&["serve"], "CONCAVE_PORT", "70000");
-    assert!(code == Some(2) && text.contains("70000"), "{text}");
 }

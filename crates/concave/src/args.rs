@@ -1,144 +1,236 @@
-//! Flags and environment variables: the one list of both.
+//! The command line: which command, and what it needs.
+//!
+//! Flags of settings come from the table in `settings`; here are only those that are no settings. A
+//! command line of the official backend is understood too (`official`).
 
-use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::builder::FalseyValueParser;
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, value_parser};
+use anyhow::Result;
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Command as Clap, value_parser};
 
-/// A Convex-compatible backend: one program, one file of data.
-#[derive(Parser)]
-#[command(name = "concave", version, about)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
+use crate::config::{Config, Deployment};
+use crate::official;
+use crate::settings::docs::help;
+use crate::settings::{FILE, Group, Kind, Layers, SETTINGS, Setting, variable};
 
-#[derive(Subcommand)]
+/// What is to be done.
+#[derive(Debug)]
 pub(crate) enum Command {
-    /// Serve an application.
-    Serve(Serve),
-    /// Print a token of the development issuer, for a server that runs with --dev-auth.
-    Token(Token),
-    /// Print a key with which the official tools administer this deployment.
-    AdminKey(AdminKey),
+    /// Serve until a signal.
+    Serve(Box<Config>),
+    /// Print a token of the development issuer for this user.
+    Token { deployment: Deployment, user: String, ttl: Duration },
+    /// Print an admin key.
+    AdminKey { deployment: Deployment, is_read_only: bool },
+    /// Write all data into one file, also of a server that runs.
+    Backup { deployment: Deployment, file: PathBuf },
+    /// Make a data folder from such a file.
+    Restore { deployment: Deployment, file: PathBuf },
+    /// Print this text.
+    Print(String),
 }
 
-#[derive(ClapArgs)]
-pub(crate) struct Serve {
-    /// Port of clients: WebSocket and HTTP. 0 takes a free one.
-    #[arg(long, env = "CONCAVE_PORT", default_value_t = 3210)]
-    pub(crate) port: u16,
-    /// Port of HTTP actions. 0 takes a free one.
-    #[arg(long, env = "CONCAVE_SITE_PORT", default_value_t = 3211)]
-    pub(crate) site_port: u16,
-    /// Address to listen on; 0.0.0.0 for all.
-    #[arg(long, env = "CONCAVE_INTERFACE", default_value = "127.0.0.1")]
-    pub(crate) interface: IpAddr,
-    /// Most connections at once on each of the two ports, sockets included; more are told 503. The
-    /// system must allow as many open files (`ulimit -n`).
-    #[arg(long, env = "CONCAVE_MAX_CONNECTIONS", default_value_t = 16_384)]
-    pub(crate) max_connections: usize,
-    #[command(flatten)]
-    pub(crate) data: Data,
-    /// Application that is compiled in.
-    #[arg(long, env = "CONCAVE_APP", value_enum, default_value_t = App::Presence)]
-    pub(crate) app: App,
-    /// Accept tokens of the development issuer. Not for production: whoever reads the data folder, or
-    /// reaches the port, can sign in as anybody.
-    #[arg(long, env = "CONCAVE_DEV_AUTH", value_parser = FalseyValueParser::new())]
-    pub(crate) dev_auth: bool,
-    /// Auth providers, as JSON: {"providers": [...]} in the form of Convex's auth.config, or a path to it.
-    #[arg(long, env = "CONCAVE_AUTH_CONFIG")]
-    pub(crate) auth_config: Option<String>,
-    /// What an acknowledged commit survives.
-    #[arg(long, env = "CONCAVE_DURABILITY", value_enum, default_value_t = Durability::Full)]
-    pub(crate) durability: Durability,
-    /// Memory for cached data, in MiB.
-    #[arg(long, env = "CONCAVE_CACHE_MB", default_value_t = 256)]
-    pub(crate) cache_mb: usize,
-    /// How long superseded versions are kept, in seconds.
-    #[arg(long, env = "CONCAVE_RETENTION_SECONDS", default_value_t = 3600)]
-    pub(crate) retention_seconds: u64,
-    /// Threads that run functions; 0 takes one per processor, at least two.
-    #[arg(long, env = "CONCAVE_WORKERS", default_value_t = 0, value_parser = value_parser!(u16).range(..=1024))]
-    pub(crate) workers: u16,
-    /// Hide texts of errors and log lines from clients, as a production deployment does.
-    #[arg(long, env = "CONCAVE_REDACT_ERRORS", value_parser = FalseyValueParser::new())]
-    pub(crate) redact_errors: bool,
-    /// What to log, for example `info` or `server=debug`.
-    #[arg(long, env = "CONCAVE_LOG", default_value = "info")]
-    pub(crate) log: String,
-}
-
-#[derive(ClapArgs)]
-pub(crate) struct Data {
-    /// Folder of the data.
-    #[arg(long = "data", env = "CONCAVE_DATA", default_value = "./concave-data")]
-    pub(crate) folder: PathBuf,
-    /// Name of the deployment.
-    #[arg(long, env = "CONCAVE_INSTANCE_NAME", default_value = "concave", value_parser = instance_name)]
-    pub(crate) instance_name: String,
-}
-
-#[derive(ClapArgs)]
-pub(crate) struct Token {
-    /// Whose token: the `subject` that functions see.
-    #[arg(long)]
-    pub(crate) user: String,
-    /// How long it is good, in seconds.
-    #[arg(long, default_value_t = 3600)]
-    pub(crate) ttl: u64,
-    #[command(flatten)]
-    pub(crate) data: Data,
-}
-
-#[derive(ClapArgs)]
-pub(crate) struct AdminKey {
-    #[command(flatten)]
-    pub(crate) data: Data,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum App {
-    /// The presence of a chat.
-    Presence,
-    /// None.
-    None,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Durability {
-    /// A crash of the program and a loss of power.
-    Full,
-    /// A crash of the program; a loss of power may take the newest commits.
-    Relaxed,
-}
-
-/// A name that can stand before the `|` of an admin key.
-fn instance_name(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.contains(['|', ':']) {
-        return Err("an instance name is not empty and has no `|` or `:`".to_owned());
+/// The command of this process. Ends the process with a message where clap finds the line wrong.
+///
+/// Errors: settings that are wrong, with their source.
+pub(crate) fn read() -> Result<Command> {
+    let line: Vec<_> = std::env::args_os().collect();
+    if official::is_meant(&line) {
+        return official::read(&line);
     }
-    Ok(text.to_owned())
+    let matches = commands().get_matches_from(line);
+    let (name, given) = matches.subcommand().expect("clap requires a command");
+    match name {
+        "serve" => Ok(Command::Serve(Box::new(Config::new(&layers(given)?.resolve()?)?))),
+        "token" => Ok(Command::Token {
+            deployment: deployment(given)?,
+            user: one(given, "user"),
+            ttl: Duration::from_secs(one(given, "ttl")),
+        }),
+        "admin-key" => Ok(Command::AdminKey {
+            deployment: deployment(given)?,
+            is_read_only: given.get_flag("read-only"),
+        }),
+        "backup" => {
+            Ok(Command::Backup { deployment: deployment(given)?, file: one(given, "file") })
+        }
+        "restore" => {
+            Ok(Command::Restore { deployment: deployment(given)?, file: one(given, "file") })
+        }
+        _ => Ok(Command::Print(if given.get_flag("docs") {
+            crate::settings::docs::table()
+        } else {
+            crate::settings::docs::example()
+        })),
+    }
+}
+
+fn one<T: Clone + Send + Sync + 'static>(given: &ArgMatches, name: &str) -> T {
+    given.get_one::<T>(name).expect("clap requires it").clone()
+}
+
+fn deployment(given: &ArgMatches) -> Result<Deployment> {
+    Deployment::new(&layers(given)?.resolve_shared()?)
+}
+
+/// The settings on the command line, with the layers below.
+fn layers(given: &ArgMatches) -> Result<Layers> {
+    let flag = |setting: &'static Setting| {
+        let text = given.try_get_one::<String>(setting.name).ok().flatten()?;
+        Some((setting.name, text.clone()))
+    };
+    let flags = SETTINGS.iter().filter_map(flag).collect();
+    Layers::gather(flags, given.get_one::<PathBuf>(FILE).cloned())
+}
+
+fn commands() -> Clap {
+    Clap::new("concave")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A Convex-compatible backend: one program, one file of data.")
+        .after_help(
+            "Started with the flags of the official backend (--instance-name, --instance-secret, \
+             …, and a database file), it serves in its place.",
+        )
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(serve())
+        .subcommand(token())
+        .subcommand(admin_key())
+        .subcommand(backup())
+        .subcommand(restore())
+        .subcommand(config())
+}
+
+fn serve() -> Clap {
+    let command = Clap::new("serve").about("Serve an application until SIGTERM or SIGINT").after_help(
+        "A setting is taken from its flag, else from its variable, else from the file, else it has \
+         its default.",
+    );
+    with_settings(command, |_| true)
+}
+
+fn token() -> Clap {
+    let command = Clap::new("token")
+        .about("Print a token of the development issuer, for a server that runs with --dev-auth")
+        .arg(
+            Arg::new("user")
+                .long("user")
+                .value_name("NAME")
+                .required(true)
+                .help("Whose token: the `subject` that functions see"),
+        )
+        .arg(
+            Arg::new("ttl")
+                .long("ttl")
+                .value_name("SECONDS")
+                .value_parser(value_parser!(u64))
+                .default_value("3600")
+                .help("How long it is good"),
+        );
+    with_settings(command, |setting| setting.is_shared)
+}
+
+fn admin_key() -> Clap {
+    let command = Clap::new("admin-key")
+        .about("Print a key with which the official tools administer this deployment")
+        .arg(
+            Arg::new("read-only")
+                .long("read-only")
+                .action(ArgAction::SetTrue)
+                .help("A key that may look and not act"),
+        );
+    with_settings(command, |setting| setting.is_shared)
+}
+
+fn backup() -> Clap {
+    let command = Clap::new("backup")
+        .about("Write all data, as of one moment, into one file; a server may run meanwhile")
+        .arg(file("File to make; must not exist. It holds the secret of the deployment"));
+    with_settings(command, |setting| setting.is_shared)
+}
+
+fn restore() -> Clap {
+    let command = Clap::new("restore")
+        .about("Make a data folder from a backup; nothing is overwritten")
+        .arg(file("File that `concave backup` made"));
+    with_settings(command, |setting| setting.is_shared)
+}
+
+fn config() -> Clap {
+    Clap::new("config").about("Print a file of settings: all of them, as comments").arg(
+        Arg::new("docs")
+            .long("docs")
+            .action(ArgAction::SetTrue)
+            .help("Print them as a table of Markdown instead"),
+    )
+}
+
+fn file(help: &'static str) -> Arg {
+    Arg::new("file")
+        .value_name("FILE")
+        .required(true)
+        .value_parser(ValueParser::path_buf())
+        .help(help)
+}
+
+/// Flags of all settings that `is_needed`, and the one that names the file.
+fn with_settings(command: Clap, is_needed: fn(&Setting) -> bool) -> Clap {
+    let file =
+        Arg::new(FILE).long(FILE).value_name("FILE").value_parser(ValueParser::path_buf()).help(
+            format!(
+                "File of settings (TOML); `concave config` prints one. [env: {}]",
+                variable(FILE)
+            ),
+        );
+    let mut command = command.arg(file);
+    for group in Group::ALL {
+        for setting in
+            SETTINGS.iter().filter(|setting| setting.group == group && is_needed(setting))
+        {
+            command = command.arg(flag(setting));
+        }
+    }
+    command
+}
+
+fn flag(setting: &'static Setting) -> Arg {
+    let arg = Arg::new(setting.name)
+        .long(setting.name)
+        .value_name(setting.kind.placeholder())
+        .help_heading(setting.group.title())
+        .help(help(setting));
+    match setting.kind {
+        // `--dev-auth` alone turns it on; a value needs `=`, so that what follows is never taken for one.
+        Kind::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        Kind::Text
+        | Kind::Path
+        | Kind::Address
+        | Kind::Name
+        | Kind::Secret
+        | Kind::Origin
+        | Kind::Number { .. }
+        | Kind::OneOf(_) => arg,
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_flags_are_consistent() {
-        Args::command().debug_assert();
+        commands().debug_assert();
     }
 
     #[test]
-    fn instance_names_fit_into_admin_keys() {
-        assert_eq!(instance_name("a-b"), Ok("a-b".to_owned()));
-        for text in ["", "a|b", "prod:a"] {
-            assert!(instance_name(text).is_err(), "{text}");
+    fn every_setting_is_a_flag_of_serve() {
+        let command = serve();
+        for setting in SETTINGS {
+            let arg = command.get_arguments().find(|arg| arg.get_id() == setting.name).unwrap();
+            let help = arg.get_help().unwrap().to_string();
+            assert!(help.contains(&setting.variable()), "{help}");
         }
     }
 }

@@ -1,28 +1,48 @@
-//! The program: arguments, the real clock, wiring. Everything else is in the crates below.
+//! The program: settings, the real clock, wiring. Everything else is in the crates below.
 
 mod args;
+mod backup;
+mod config;
 mod env;
 mod instance;
+mod official;
 mod serve;
+mod settings;
 
 use std::process::ExitCode;
 
-use args::{Args, Command};
-use clap::Parser as _;
+use args::Command;
+
+/// The exit code of a command line or a setting that is wrong, as clap has it.
+const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let done = match args.command {
-        Command::Serve(options) => serve::run(&options),
-        Command::Token(options) => instance::print_token(&options),
-        Command::AdminKey(options) => instance::print_admin_key(&options),
-    };
+    match args::read() {
+        Ok(command) => finish(run(command), ExitCode::FAILURE),
+        Err(error) => finish(Err(error), ExitCode::from(USAGE)),
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(config) => serve::run(&config),
+        Command::Token { deployment, user, ttl } => instance::print_token(&deployment, &user, ttl),
+        Command::AdminKey { deployment, is_read_only } => {
+            instance::print_admin_key(&deployment, is_read_only)
+        }
+        Command::Backup { deployment, file } => backup::backup(&deployment, &file),
+        Command::Restore { deployment, file } => backup::restore(&deployment, &file),
+        Command::Print(text) => instance::print(text.trim_end()),
+    }
+}
+
+fn finish(done: anyhow::Result<()>, code: ExitCode) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The whole chain, on one line: what was tried, and why it failed.
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            code
         }
     }
 }

@@ -10,14 +10,15 @@ use engine::{Engine, Options, TxError};
 use functions::{Application, Pool, Registry, Runtime, RuntimeParts};
 use server::auth::dev_issuer::DevIssuer;
 use server::auth::{Authenticator, HttpFetch, Origins, Verifier, VerifierOptions, parse_config};
-use server::listen::{self, ConnectionLimits};
+use server::http::operation::OutsideOrigins;
+use server::listen;
 use server::service::{Service, ServiceOptions};
 use store::{SqliteOptions, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::args::{App, Durability, Serve};
+use crate::config::{App, Config};
 use crate::{env, instance};
 
 /// How long connections may take to end after the signal to stop. What was acknowledged is on disk
@@ -25,46 +26,46 @@ use crate::{env, instance};
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT.
-pub(crate) fn run(options: &Serve) -> Result<()> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&options.log)
-        .with_context(|| format!("cannot understand log filter {:?}", options.log))?;
+pub(crate) fn run(config: &Config) -> Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
+        .with_context(|| format!("cannot understand log filter {:?}", config.log))?;
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(colours)
         .init();
-    let runtime = open(options)?;
-    let workers = match options.workers {
+    let runtime = open(config)?;
+    let workers = match config.workers {
         0 => std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
-        workers => usize::from(workers),
+        workers => workers,
     };
     let pool = Pool::start(&runtime, workers)?;
     let sockets = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = sockets.block_on(accept(options, Arc::clone(&runtime)));
+    let served = sockets.block_on(accept(config, Arc::clone(&runtime)));
     sockets.shutdown_background();
     pool.stop();
     served
 }
 
 /// The data, with the application's tables and crons in place.
-fn open(options: &Serve) -> Result<Arc<Runtime>> {
-    let secret = instance::secret(&options.data)?;
-    let durability = match options.durability {
-        Durability::Full => store::Durability::Full,
-        Durability::Relaxed => store::Durability::Relaxed,
+fn open(config: &Config) -> Result<Arc<Runtime>> {
+    let secret = instance::secret(&config.deployment)?;
+    let sqlite = SqliteOptions {
+        durability: config.durability,
+        cache_bytes: config.sqlite_cache_bytes as u64,
+        ..SqliteOptions::default()
     };
-    let sqlite = SqliteOptions { durability, ..SqliteOptions::default() };
-    let folder = &options.data.folder;
-    let store = SqliteStore::open(folder, &sqlite)
-        .with_context(|| format!("cannot open the data in {}", folder.display()))?;
+    let database = &config.deployment.data.database;
+    let store = SqliteStore::open_file(database, &sqlite)
+        .with_context(|| format!("cannot open the data in {}", database.display()))?;
     let engine_options = Options {
-        cache_bytes: options.cache_mb.saturating_mul(1 << 20),
-        retention_ns: options.retention_seconds.saturating_mul(1_000_000_000),
-        ..Options::default()
+        cache_bytes: config.cache_bytes,
+        retention_ns: config.retention_seconds.saturating_mul(1_000_000_000),
+        limits: config.limits,
     };
     let engine = Engine::open(Arc::new(store), env::real(), engine_options)?;
-    let application = match options.app {
+    let application = match config.app {
         App::Presence => Some(presence::app().build()?),
         App::None => None,
     };
@@ -72,7 +73,7 @@ fn open(options: &Serve) -> Result<Arc<Runtime>> {
         Some(application) => application.registry.clone(),
         None => Registry::default(),
     };
-    let instance_name = Arc::from(options.data.instance_name.as_str());
+    let instance_name = Arc::from(config.deployment.name.as_str());
     let parts = RuntimeParts { engine: Arc::clone(&engine), registry, secret, instance_name };
     if let Some(application) = &application {
         install(&engine, application)?;
@@ -98,46 +99,56 @@ fn install(engine: &Arc<Engine>, application: &Application) -> Result<()> {
     Ok(())
 }
 
-async fn accept(options: &Serve, runtime: Arc<Runtime>) -> Result<()> {
+async fn accept(config: &Config, runtime: Arc<Runtime>) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
     // Before anybody is told that this runs: from then on it may be asked to stop.
     let signals = Signals::new()?;
     let service = Service {
-        authenticator: Arc::new(authenticator(options, &runtime)?),
-        options: ServiceOptions { show_errors: !options.redact_errors },
+        authenticator: Arc::new(authenticator(config, &runtime)?),
+        options: ServiceOptions { show_errors: !config.redact_errors },
         runtime: Arc::clone(&runtime),
         stopping: stopping.clone(),
     };
-    let listener = bind(SocketAddr::new(options.interface, options.port)).await?;
-    let site = bind(SocketAddr::new(options.interface, options.site_port)).await?;
+    let listener = bind(SocketAddr::new(config.interface, config.port)).await?;
+    let site = bind(SocketAddr::new(config.interface, config.site_port)).await?;
     let due = Arc::clone(&runtime);
     tokio::spawn(async move {
         if let Err(error) = due.run_due().await {
             tracing::error!(%error, "scheduled functions and crons do not run");
         }
     });
-    let router = match dev_issuer(options)? {
+    let operated = service.clone();
+    let router = match dev_issuer(config)? {
         Some(issuer) => server::dev_router(service, Arc::new(issuer)),
         None => server::router(service),
     };
     let (address, site_address) = (listener.local_addr()?, site.local_addr()?);
-    let limits = ConnectionLimits {
-        connections_max: options.max_connections,
-        ..ConnectionLimits::default()
-    };
+    let origins = origins(config, address, site_address);
+    let router = router.merge(server::http::operation::routes(operated, origins));
+    let limits = config.connections;
     let clients = listen::serve(listener, router, limits, stopping.clone());
     let site = listen::serve(site, server::site_router(), limits, stopping);
     // Whoever started this may have closed the pipe; that is no reason to end.
     let _ = writeln!(std::io::stdout(), "listening on http://{address}");
     tracing::info!(
         clients = %address, http_actions = %site_address,
-        data = %options.data.folder.display(), "serving"
+        data = %config.deployment.data.database.display(), "serving"
     );
     tokio::select! {
         ((), ()) = async { tokio::join!(clients, site) } => {}
         () = end(signals, stop) => {}
     }
     Ok(())
+}
+
+/// Where this is reached from outside; what nobody told is this machine.
+fn origins(config: &Config, clients: SocketAddr, site: SocketAddr) -> OutsideOrigins {
+    let local = |address: SocketAddr| format!("http://127.0.0.1:{}", address.port());
+    let trimmed = |origin: &String| origin.trim_end_matches('/').to_owned();
+    OutsideOrigins {
+        clients: config.origin.as_ref().map_or_else(|| local(clients), trimmed),
+        site: config.site_origin.as_ref().map_or_else(|| local(site), trimmed),
+    }
 }
 
 /// Ends when whoever is connected has had its time after the first signal, or at the second one.
@@ -178,30 +189,30 @@ impl Signals {
 }
 
 /// The development issuer, if it was asked for.
-fn dev_issuer(options: &Serve) -> Result<Option<DevIssuer>> {
-    let issuer = options.dev_auth.then(|| DevIssuer::open(&options.data.folder));
+fn dev_issuer(config: &Config) -> Result<Option<DevIssuer>> {
+    let issuer = config.dev_auth.then(|| DevIssuer::open(&config.deployment.data.folder));
     Ok(issuer.transpose()?)
 }
 
 /// Who may sign in: the configured providers, and the development issuer if asked for.
-fn authenticator(options: &Serve, runtime: &Runtime) -> Result<Authenticator> {
-    let mut providers = match &options.auth_config {
-        Some(config) => {
-            let text = if config.trim_start().starts_with('{') {
-                config.clone()
+fn authenticator(config: &Config, runtime: &Runtime) -> Result<Authenticator> {
+    let mut providers = match &config.auth_config {
+        Some(auth) => {
+            let text = if auth.trim_start().starts_with('{') {
+                auth.clone()
             } else {
-                std::fs::read_to_string(config)
-                    .with_context(|| format!("cannot read auth config {config}"))?
+                std::fs::read_to_string(auth)
+                    .with_context(|| format!("cannot read auth config {auth}"))?
             };
             let json = serde_json::from_str(&text).context("the auth config is not JSON")?;
             parse_config(&json).context("the auth config is not one")?
         }
         None => Vec::new(),
     };
-    if let Some(issuer) = dev_issuer(options)? {
-        let config = serde_json::json!({ "providers": [issuer.provider()] });
-        providers.extend(parse_config(&config)?);
-        if !options.interface.is_loopback() {
+    if let Some(issuer) = dev_issuer(config)? {
+        let own = serde_json::json!({ "providers": [issuer.provider()] });
+        providers.extend(parse_config(&own)?);
+        if !config.interface.is_loopback() {
             tracing::warn!("--dev-auth on a public interface: anybody can sign in as anybody");
         }
     }
@@ -209,7 +220,7 @@ fn authenticator(options: &Serve, runtime: &Runtime) -> Result<Authenticator> {
     let verifier = Verifier::new(
         providers,
         Arc::new(origins),
-        VerifierOptions { redact: options.redact_errors },
+        VerifierOptions { redact: config.redact_errors },
     );
     let instance = runtime.instance_name();
     Ok(Authenticator::new(runtime.secret().as_ref().clone(), instance, verifier))

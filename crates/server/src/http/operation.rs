@@ -8,7 +8,7 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use serde::Serialize;
 
-use crate::auth::Principal;
+use crate::auth::{Operation, Principal};
 use crate::errors::HttpError;
 use crate::service::Service;
 
@@ -83,13 +83,8 @@ async fn canonical_urls(
     principal: Principal,
     Extension(origins): Extension<OutsideOrigins>,
 ) -> Result<Json<CanonicalUrls>, HttpError> {
-    match principal {
-        Principal::Admin { .. } => Ok(Json(CanonicalUrls {
-            convex_cloud_url: origins.clients,
-            convex_site_url: origins.site,
-        })),
-        Principal::Anonymous | Principal::User(_) => Err(HttpError::admin_only()),
-    }
+    principal.require(Operation::ViewMetrics)?;
+    Ok(Json(CanonicalUrls { convex_cloud_url: origins.clients, convex_site_url: origins.site }))
 }
 
 #[cfg(test)]
