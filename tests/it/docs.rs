@@ -78,6 +78,12 @@ fn is_constant(code: &str) -> bool {
             .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
+/// Whether a name is the variable of a setting: those are made from the names of flags.
+fn is_setting(code: &str, source: &str) -> bool {
+    let flag = code.strip_prefix("CONCAVE_").map(|name| name.to_lowercase().replace('_', "-"));
+    flag.is_some_and(|flag| source.contains(&format!("\"{flag}\"")))
+}
+
 /// The anchor of a heading.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
@@ -124,7 +130,8 @@ fn what_pages_name_exists() {
                 if is_file(code) && !root().join(code).exists() {
                     say(format!("no file {code}"));
                 }
-                if is_constant(code) && !FOREIGN.contains(&code) && !words.contains(code) {
+                let is_known = words.contains(code) || is_setting(code, &source);
+                if is_constant(code) && !FOREIGN.contains(&code) && !is_known {
                     say(format!("no constant or variable {code}"));
                 }
             }
