@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
-use value::{Object, Value, json};
+use value::limits::{OBJECT_FIELDS_MAX, VALUE_NESTING_MAX, check_field_name};
+use value::{Value, json, object};
 
 use crate::error::Result;
 
@@ -45,12 +46,26 @@ impl UserIdentity {
         self.claims.get(name).and_then(Json::as_str)
     }
 
-    /// The object that JavaScript functions see. Claims that are no values of ours are left out.
+    /// The object that JavaScript functions see: always a legal value. Claims that no field can hold
+    /// are left out: by their name, by what they hold, or as more than the fields of one object.
     pub fn to_value(&self) -> Value {
-        let mut object = Object::new();
-        for (name, claim) in self.fields() {
-            if let Ok(claim) = json::from_json(claim) {
-                object.insert(name, claim);
+        let mut object = object! {
+            "tokenIdentifier" => self.token_identifier.as_str(),
+            "issuer" => self.issuer.as_str(),
+            "subject" => self.subject.as_str(),
+        };
+        for (name, claim) in &self.claims {
+            if object.len() >= OBJECT_FIELDS_MAX {
+                break;
+            }
+            if object.contains_key(name) || check_field_name(name).is_err() {
+                continue;
+            }
+            match json::from_json(claim.clone()) {
+                Ok(claim) if claim.nesting() < VALUE_NESTING_MAX => {
+                    object.insert(name.as_str(), claim);
+                }
+                Ok(_) | Err(_) => {}
             }
         }
         Value::Object(object)
@@ -111,5 +126,28 @@ mod tests {
         assert_eq!(ada.cache_key, again.cache_key);
         let other = UserIdentity::new("https://a.example", "u2", claims);
         assert_ne!(ada.cache_key, other.cache_key);
+    }
+
+    #[test]
+    fn claims_that_no_field_can_hold_are_left_out() {
+        let deep = (0..VALUE_NESTING_MAX).fold(Json::Null, |inner, _| Json::from(vec![inner]));
+        let mut claims = BTreeMap::from([
+            ("é".to_string(), Json::from(1)),
+            ("$integer".to_string(), Json::from("BQAAAAAAAAA=")),
+            ("a\n".to_string(), Json::from(1)),
+            ("inner".to_string(), serde_json::json!({"$x": 1})),
+            ("zdeep".to_string(), deep[0].clone()),
+            ("deep".to_string(), deep),
+            ("fits".to_string(), Json::from(1)),
+        ]);
+        let value = UserIdentity::new("i", "s", claims.clone()).to_value();
+        value::limits::check_value(&value).unwrap();
+        let names: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, ["fits", "issuer", "subject", "tokenIdentifier", "zdeep"]);
+
+        claims.extend((0..OBJECT_FIELDS_MAX).map(|n| (format!("c{n}"), Json::Null)));
+        let value = UserIdentity::new("i", "s", claims).to_value();
+        value::limits::check_value(&value).unwrap();
+        assert!(value.as_object().unwrap().contains_key("subject"));
     }
 }
