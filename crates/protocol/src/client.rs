@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use value::limits::quoted;
 use value::{ComponentPath, FunctionPath, Timestamp, Value};
 
 use crate::error::{ErrorClass, SystemError, cut};
@@ -146,7 +147,7 @@ impl ClientMessage {
             "Action" => call(text).map(ClientMessage::Action),
             "Authenticate" => parse::<AuthenticateFrame>(text)?.read(),
             "Event" => Ok(ClientMessage::Event),
-            unknown => Err(invalid(format!("unknown message type {unknown:?}"))),
+            unknown => Err(invalid(format!("unknown message type {}", quoted(unknown)))),
         }
     }
 }
@@ -260,7 +261,7 @@ fn modification(raw: &RawValue) -> Result<QuerySetModification, SystemError> {
             let frame: RemoveFrame = parse(raw.get())?;
             Ok(QuerySetModification::Remove(QueryId(frame.query_id)))
         }
-        unknown => Err(invalid(format!("unknown modification type {unknown:?}"))),
+        unknown => Err(invalid(format!("unknown modification type {}", quoted(unknown)))),
     }
 }
 
@@ -288,7 +289,7 @@ impl AuthenticateFrame {
                     None => None,
                 },
             },
-            unknown => return Err(invalid(format!("unknown token type {unknown:?}"))),
+            unknown => return Err(invalid(format!("unknown token type {}", quoted(unknown)))),
         };
         Ok(ClientMessage::Authenticate { base: self.base_version, token })
     }
@@ -365,13 +366,14 @@ fn read_args(raw: &[&RawValue]) -> Args {
 }
 
 fn function_path(text: &str) -> Result<FunctionPath, SystemError> {
-    FunctionPath::from_str(text).map_err(|error| invalid(format!("udfPath {text:?}: {error}")))
+    FunctionPath::from_str(text)
+        .map_err(|error| invalid(format!("udfPath {}: {error}", quoted(text))))
 }
 
 fn component_path(text: Option<String>) -> Result<ComponentPath, SystemError> {
     let Some(text) = text else { return Ok(ComponentPath::root()) };
     ComponentPath::from_str(&text).map_err(|error| {
-        let message = format!("invalid component path {text:?}: {error}");
+        let message = format!("invalid component path {}: {error}", quoted(&text));
         let message = cut(&message, ERROR_TEXT_BYTES_MAX);
         SystemError::new(ErrorClass::BadRequest, "InvalidComponentPath", message)
     })

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use protocol::limits::ERROR_TEXT_BYTES_MAX;
 use protocol::{ClientVersion, ErrorClass, Support};
 
 use crate::auth::AuthError;
@@ -34,9 +35,12 @@ pub struct HttpError {
 }
 
 impl HttpError {
-    /// A failure with this status.
+    /// A failure with this status. The text is cut after `ERROR_TEXT_BYTES_MAX`: it may repeat what
+    /// somebody sent.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> HttpError {
-        HttpError { status, code: Cow::Borrowed(code), message: message.into() }
+        let mut message = message.into();
+        message.truncate(message.floor_char_boundary(ERROR_TEXT_BYTES_MAX));
+        HttpError { status, code: Cow::Borrowed(code), message }
     }
 
     /// 400: the client must change its request.
@@ -141,6 +145,13 @@ mod tests {
         assert_eq!(response.headers()["content-type"], "application/json");
         let expected = r#"{"code":"BadFormat","message":"unknown \"x\""}"#;
         assert_eq!(body_text(response).await, expected);
+    }
+
+    #[test]
+    fn texts_are_cut() {
+        let error = HttpError::bad_request("BadJsonBody", "é".repeat(ERROR_TEXT_BYTES_MAX));
+        assert_eq!(error.message, "é".repeat(ERROR_TEXT_BYTES_MAX / 2));
+        assert_eq!(HttpError::bad_request("BadJsonBody", "short").message, "short");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use serde::de::DeserializeSeed;
 use self::read::{ArgumentsSeed, PatchSeed, UndefinedSeed};
 pub(crate) use self::read::{Faults, Form, Payload, ValueSeed, decode_special};
 pub use self::write::{to_clean, to_export, to_json, to_string, write, write_object, write_string};
-use crate::limits::{ValueError, check_value_size};
+use crate::limits::{ValueError, check_value_size, quoted};
 use crate::value::Value;
 
 /// The fields of a patch: `None` removes the field.
@@ -57,7 +57,7 @@ impl FromStr for Format {
             "json" | "convex_clean_json" => Ok(Format::Clean),
             "convex_encoded_json" | "convex_json" => Ok(Format::Encoded),
             "export_json" => Ok(Format::Export),
-            _ => Err(ValueError::new("BadFormat", format!("unknown format {name:?}"))),
+            _ => Err(ValueError::new("BadFormat", format!("unknown format {}", quoted(name)))),
         }
     }
 }

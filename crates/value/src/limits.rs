@@ -43,12 +43,25 @@ impl ValueError {
     }
 }
 
+/// Most bytes of a foreign text that an error repeats.
+pub const QUOTED_BYTES_MAX: usize = 200;
+
+/// A foreign text as errors repeat it: quoted, with its escapes, and cut where it is long. Else an
+/// error could be many times what somebody sent.
+pub fn quoted(text: &str) -> String {
+    if text.len() <= QUOTED_BYTES_MAX {
+        return format!("{text:?}");
+    }
+    format!("{:?}…", &text[..text.floor_char_boundary(QUOTED_BYTES_MAX)])
+}
+
 /// Code of values that are malformed, not merely too large.
 pub const INVALID_VALUE: &str = "InvalidValue";
 
 /// Checks the name of an object field: printable ASCII without a leading `$`.
 pub fn check_field_name(name: &str) -> Result<(), ValueError> {
-    let error = |what| Err(ValueError::new(INVALID_VALUE, format!("field name {name:?} {what}")));
+    let error =
+        |what| Err(ValueError::new(INVALID_VALUE, format!("field name {} {what}", quoted(name))));
     if name.len() > FIELD_NAME_BYTES_MAX {
         let text = format!("field name is longer than {FIELD_NAME_BYTES_MAX} bytes");
         return Err(ValueError::new(INVALID_VALUE, text));
@@ -66,7 +79,8 @@ pub fn check_field_name(name: &str) -> Result<(), ValueError> {
 pub fn check_document_field_name(name: &str) -> Result<(), ValueError> {
     check_field_name(name)?;
     if name.starts_with('_') && name != "_id" && name != "_creationTime" {
-        let text = format!("field {name:?} starts with '_', which is reserved for system fields");
+        let name = quoted(name);
+        let text = format!("field {name} starts with '_', which is reserved for system fields");
         return Err(ValueError::new("InvalidDocumentError", text));
     }
     Ok(())

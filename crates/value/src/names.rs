@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::limits::IDENTIFIER_BYTES_MAX;
+use crate::limits::{IDENTIFIER_BYTES_MAX, quoted};
 
 /// A text that is not a legal name or path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,8 +28,9 @@ pub(crate) fn check_identifier(what: &str, text: &str) -> Result<(), NameError> 
         return Ok(());
     }
     Err(NameError(format!(
-        "{what} {text:?} is not an identifier: letters, digits and underscores, not starting \
-         with a digit, at most {IDENTIFIER_BYTES_MAX} bytes"
+        "{what} {} is not an identifier: letters, digits and underscores, not starting \
+         with a digit, at most {IDENTIFIER_BYTES_MAX} bytes",
+        quoted(text)
     )))
 }
 

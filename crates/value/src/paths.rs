@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::limits::IDENTIFIER_BYTES_MAX;
+use crate::limits::{IDENTIFIER_BYTES_MAX, quoted};
 use crate::names::{NameError, check_identifier};
 
 /// Bytes of one component of a module path, with its `.js`.
@@ -76,7 +76,8 @@ fn module_stem(module: &str) -> Result<&str, NameError> {
         None => module,
         Some("js") => &module[..module.len() - ".js".len()],
         Some(other) => {
-            return Err(NameError(format!("module {module:?} has the extension {other:?}")));
+            let (module, other) = (quoted(module), quoted(other));
+            return Err(NameError(format!("module {module} has the extension {other}")));
         }
     };
     let mut components = stem.split('/').peekable();
@@ -91,8 +92,9 @@ fn module_stem(module: &str) -> Result<&str, NameError> {
             || !has_alphanumeric
         {
             return Err(NameError(format!(
-                "module {module:?} is not a path of letters, digits, '_' and '.' with at most \
-                 {MODULE_COMPONENT_BYTES_MAX} bytes a component"
+                "module {} is not a path of letters, digits, '_' and '.' with at most \
+                 {MODULE_COMPONENT_BYTES_MAX} bytes a component",
+                quoted(module)
             )));
         }
     }

@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, Response, StatusCode, header};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use value::Timestamp;
+use value::limits::quoted;
 
 use super::fetch::{DOCUMENT_BYTES_MAX, Fetch, FetchError};
 
@@ -206,7 +207,7 @@ fn checked(response: &Response<Bytes>) -> Result<&[u8], FetchError> {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
         "application/json" | "application/jwk-set+json" => Ok(response.body()),
-        _ => Err(FetchError::Unusable(format!("content type {content_type:?}"))),
+        _ => Err(FetchError::Unusable(format!("content type {}", quoted(content_type)))),
     }
 }
 

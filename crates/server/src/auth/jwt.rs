@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value as Json};
 use value::Timestamp;
+use value::limits::quoted;
 
 use super::error::{AuthCode, AuthError};
 
@@ -164,7 +165,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
         let mut map = Map::new();
         while let Some((name, member)) = access.next_entry::<String, Json>()? {
             if map.contains_key(&name) {
-                return Err(serde::de::Error::custom(format!("{name:?} is there twice")));
+                return Err(serde::de::Error::custom(format!("{} is there twice", quoted(&name))));
             }
             map.insert(name, member);
         }

@@ -3,6 +3,7 @@
 use axum::http::Uri;
 use jsonwebtoken::Algorithm;
 use serde::Deserialize;
+use value::limits::quoted;
 
 /// A provider as configured. Source: spec/engine.md 16.1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +90,9 @@ impl Provider {
                 let application_id = form.application_id;
                 Ok(Provider::CustomJwt { issuer, jwks, algorithm, application_id })
             }
-            Some(other) => Err(invalid(format!("unknown type {other:?} of an auth provider"))),
+            Some(other) => {
+                Err(invalid(format!("unknown type {} of an auth provider", quoted(other))))
+            }
         }
     }
 
@@ -129,7 +132,8 @@ impl Issuer {
     pub fn configured(text: &str) -> Result<Issuer, ConfigError> {
         let issuer = Issuer::of_token(text);
         if text.starts_with('"') || !is_web_url(&issuer.0) {
-            let message = format!("invalid provider domain URL {text:?}: must be an http(s) URL");
+            let message =
+                format!("invalid provider domain URL {}: must be an http(s) URL", quoted(text));
             return Err(ConfigError { code: "InvalidProviderDomainUrl", message });
         }
         Ok(issuer)
@@ -163,7 +167,11 @@ fn jwks_url(text: &str) -> Result<String, ConfigError> {
         return Ok(text.to_owned());
     }
     let url = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-    if is_web_url(&url) { Ok(url) } else { Err(invalid(format!("invalid jwks URL {text:?}"))) }
+    if is_web_url(&url) {
+        Ok(url)
+    } else {
+        Err(invalid(format!("invalid jwks URL {}", quoted(text))))
+    }
 }
 
 fn required(field: Option<String>, name: &str) -> Result<String, ConfigError> {
@@ -178,7 +186,8 @@ fn invalid(message: String) -> ConfigError {
 }
 
 fn wrong_algorithm(name: &str) -> ConfigError {
-    let message = format!("signature algorithm {name:?} is not supported: use RS256 or ES256");
+    let message =
+        format!("signature algorithm {} is not supported: use RS256 or ES256", quoted(name));
     ConfigError { code: "InvalidSignatureAlgorithm", message }
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Tree;
 use serde_json::value::RawValue;
 use value::json::Format;
+use value::limits::quoted;
 use value::{ComponentPath, FunctionPath, Timestamp, Value};
 
 use super::formats;
@@ -268,7 +269,7 @@ async fn function(
     let component = ComponentPath::new(form.component_path.as_deref().unwrap_or_default())
         .map_err(|error| HttpError::bad_request("InvalidComponentPath", error.to_string()))?;
     if !component.is_root() {
-        let message = format!("there is no component {:?}", component.as_str());
+        let message = format!("there is no component {}", quoted(component.as_str()));
         return Err(HttpError::bad_request("InvalidComponentPath", message));
     }
     let default = formats::default_of(&client.0);

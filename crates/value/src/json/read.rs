@@ -14,7 +14,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use super::Patch;
 use crate::limits::{
     ARRAY_LENGTH_MAX, INVALID_VALUE, VALUE_NESTING_MAX, ValueError, check_array_length,
-    check_field_count, check_field_name, too_nested,
+    check_field_count, check_field_name, quoted, too_nested,
 };
 use crate::object::Object;
 use crate::value::Value;
@@ -167,7 +167,7 @@ fn special<'de, A: MapAccess<'de>>(
 ) -> Result<Value, A::Error> {
     let payload = map.next_value_seed(PayloadSeed)?;
     if map.next_key::<String>()?.is_some() {
-        let text = format!("object has the field {name:?}, which may only stand alone");
+        let text = format!("object has the field {}, which may only stand alone", quoted(name));
         return Err(faults.stop(ValueError::new(INVALID_VALUE, text)));
     }
     decode_special(name, &payload).map_err(|error| faults.stop(error))

@@ -27,6 +27,30 @@ fn field_names() {
 }
 
 #[test]
+fn errors_repeat_only_the_beginning_of_a_long_text() {
+    assert_eq!(quoted("a\"\u{7f}"), "\"a\\\"\\u{7f}\"");
+    assert_eq!(quoted(&"é".repeat(100)).len(), 202);
+    assert_eq!(quoted(&"é".repeat(101)), format!("\"{}\"…", "é".repeat(100)));
+
+    // Each of these is at most a few times the quoted beginning, not of the text.
+    let long = "\u{7f}".repeat(100_000);
+    let check = |error: String| assert!(error.len() < 3000, "{} bytes", error.len());
+    check(crate::TableName::new(&long).unwrap_err().to_string());
+    check(crate::FieldPath::new(&long).unwrap_err().to_string());
+    check(crate::FunctionPath::new(&long).unwrap_err().to_string());
+    check(crate::FunctionPath::new(&format!("{long}.x:f")).unwrap_err().to_string());
+    check(crate::FunctionPath::new(&format!("m:{long}")).unwrap_err().to_string());
+    check(crate::ComponentPath::new(&long).unwrap_err().to_string());
+    check(check_field_name(&long).unwrap_err().message);
+    check(check_document_field_name(&format!("_{}", "x".repeat(1000))).unwrap_err().message);
+    check(crate::json::parse(&format!("{{\"${long}\":1,\"a\":1}}")).unwrap_err().message);
+    check(crate::json::parse(&format!("{{\"${long}\":1}}")).unwrap_err().message);
+    check(long.parse::<crate::json::Format>().unwrap_err().message);
+    let validator = format!("{{\"type\":\"{long}\"}}");
+    check(crate::validator::Validator::parse(&validator).unwrap_err().message);
+}
+
+#[test]
 fn document_field_names() {
     let check = |name, expected| assert_eq!(code(check_document_field_name(name)), expected);
     check("_id", "ok");

@@ -4,6 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{FieldValidator, ObjectValidator, Validator};
 use crate::json;
+use crate::limits::quoted;
 use crate::names::{TableName, check_identifier};
 use crate::value::Value;
 
@@ -140,7 +141,7 @@ fn read(json: &Json, depth: usize) -> Result<Validator> {
             Ok(Validator::Union(members.collect::<Result<_>>()?))
         }
         "record" => read_record(object, depth),
-        _ => Err(invalid(format!("unknown type of validator {kind:?}"))),
+        _ => Err(invalid(format!("unknown type of validator {}", quoted(kind)))),
     }
 }
 
@@ -222,7 +223,9 @@ fn read_field(json: &Json, depth: usize) -> Result<FieldValidator> {
 }
 
 fn member<'a>(object: &'a Map<String, Json>, kind: &str, name: &str) -> Result<&'a Json> {
-    object.get(name).ok_or_else(|| invalid(format!("validator of type {kind:?} has no {name:?}")))
+    object
+        .get(name)
+        .ok_or_else(|| invalid(format!("validator of type {} has no {name:?}", quoted(kind))))
 }
 
 fn invalid(message: String) -> ValidatorError {
