@@ -10,7 +10,7 @@ NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 CLIENTS := tests/clients
 
 .DEFAULT_GOAL := help
-.PHONY: help run test rust-tests client-tests fmt lint sim bench deny
+.PHONY: help run test rust-tests client-tests fmt lint sim bench fuzz deny
 # The clients' suites wait more than they work, so that they run side by side.
 CLIENT_SUITES := npm-newest npm-1.30 npm-1.17 python-client rust-client
 .PHONY: $(CLIENT_SUITES)
@@ -67,6 +67,9 @@ bench: ## the workloads of docs/benchmarks.md, in a release build
 	cargo build --release --locked -p benches -p concave
 	for workload in fanout untouched mutations; do $(RELEASE)/benches $$workload || exit 1; done
 	$(RELEASE)/benches start --program $(RELEASE)/concave
+
+fuzz: ## foreign bytes into every reader, MINUTES=30 for each; TARGET=… one of them, KEEP=1 its corpus
+	python3 fuzz/run.py --minutes $(or $(MINUTES),30) $(if $(KEEP),--keep) $(TARGET)
 
 deny: ## licenses, bans and sources of dependencies (needs cargo-deny)
 	cargo deny check licenses bans sources

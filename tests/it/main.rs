@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in tests a panic is the answer")]
 
+mod corpus;
 mod crash;
 mod docs;
 mod identity;
