@@ -107,8 +107,11 @@ fn versions(text: &str) {
         assert_eq!(session.to_string().parse(), Ok(session));
     }
     if let Ok(version) = ClientVersion::resolve(Some(text), None) {
-        let again = ClientVersion::resolve(Some(&version.to_string()), None);
-        assert_eq!(again.as_ref(), Ok(&version), "{text}");
+        // What follows a plus is not shown, so a name that holds a version may read as another.
+        if !text.contains('+') {
+            let again = ClientVersion::resolve(Some(&version.to_string()), None);
+            assert_eq!(again.as_ref(), Ok(&version), "{text}");
+        }
         let _ = (version.support(), version.takes_chunks());
     }
     let _ = ClientVersion::resolve(None, Some(text)).map(|version| version.support());
