@@ -20,6 +20,7 @@ use value::{DocumentId, Timestamp};
 use crate::catalog::{Catalog, SchemaState, schema_row};
 use crate::engine::{AppendOutcome, Engine};
 use crate::error::{CommitError, TxError};
+use crate::figures;
 use crate::heads::Fate;
 use crate::reservation::Reservation;
 use crate::system;
@@ -80,6 +81,11 @@ impl CommitState {
             untold: VecDeque::new(),
         }
     }
+
+    /// Commits that wait for the disk, and bytes of their documents.
+    pub(crate) fn pending(&self) -> (usize, usize) {
+        (self.pending.len(), self.pending_bytes)
+    }
 }
 
 /// A transaction's writes, made ready outside the lock.
@@ -126,7 +132,7 @@ impl Engine {
         }
         let committed = self.apply(&mut state, tx, prepared);
         drop(state);
-        self.figures.commits.fetch_add(1, Ordering::Relaxed);
+        figures::count(&self.figures.commits);
         self.work.notify_one();
         Ok(committed)
     }
@@ -176,7 +182,7 @@ impl Engine {
         };
         for entry in &commits {
             if let Some(hit) = entry.hit(tx.reads()) {
-                self.figures.conflicts.fetch_add(1, Ordering::Relaxed);
+                figures::count(&self.figures.conflicts);
                 let table = tx.catalog.table_of_index(hit.index).cloned();
                 return Err(CommitError::Conflict { table, other: entry.ts });
             }
@@ -267,8 +273,14 @@ impl Engine {
         }
         let (commits, entries): (Vec<_>, Vec<_>) =
             group.into_iter().map(|pending| (pending.commit, pending.entry)).unzip();
-        match self.store.append(&commits) {
-            Ok(()) => self.settle(entries),
+        let began = self.env.clock.now();
+        let appended = self.store.append(&commits);
+        let took = self.env.clock.now().0.saturating_sub(began.0);
+        match appended {
+            Ok(()) => {
+                self.figures.append_ns.observe(took);
+                self.settle(entries)
+            }
             Err(AppendError::NotWritten(why)) => {
                 tracing::error!(%why, commits = commits.len(), "a group was not written");
                 *self.refusal.lock() = Some(why);
@@ -317,7 +329,7 @@ impl Engine {
     /// A group is on disk: it may be seen from now on.
     fn settle(&self, entries: Vec<Arc<LogEntry>>) -> AppendOutcome {
         let ts = entries.last().map_or(Timestamp::MIN, |entry| entry.ts);
-        self.figures.groups.fetch_add(1, Ordering::Relaxed);
+        self.figures.groups.observe(entries.len() as u64);
         // First the entries, then the head: who sees the head finds all commits up to it.
         self.published.lock().extend(entries);
         self.heads.write().durable = ts;
@@ -337,6 +349,7 @@ impl Engine {
         heads.take_back();
         let epoch = heads.epoch;
         let dropped = self.log.take_back(durable);
+        self.figures.taken_back.fetch_add(dropped.len() as u64, Ordering::Relaxed);
         self.cache.take_back(&dropped, durable);
         drop(heads);
         drop(state);

@@ -14,6 +14,7 @@ use crate::commit::{CommitState, InDoubt};
 use crate::document::Document;
 use crate::env::Env;
 use crate::error::{EngineError, TxError, TxErrorKind};
+use crate::figures::{self, Figures, HistogramView};
 use crate::heads::Heads;
 use crate::limits::Limits;
 use crate::pins::{Pin, Pins};
@@ -69,7 +70,7 @@ pub enum AppendOutcome {
 }
 
 /// Figures for people who watch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EngineStats {
     /// Commits since the start.
     pub commits: u64,
@@ -77,12 +78,30 @@ pub struct EngineStats {
     pub conflicts: u64,
     /// Durable writes; commits / groups is the group size.
     pub groups: u64,
+    /// How many commits shared each durable write.
+    pub group_sizes: HistogramView,
+    /// How long durable writes took, in nanoseconds.
+    pub append_ns: HistogramView,
+    /// Commits that were taken back, since they could not be written.
+    pub taken_back: u64,
+    /// Commits that wait for the disk.
+    pub pending_commits: usize,
+    /// Bytes of their documents.
+    pub pending_bytes: usize,
     /// Rows read from the store because the cache did not have them.
     pub rows_loaded: u64,
+    /// Look-ups that the index cache answered.
+    pub cache_hits: u64,
+    /// Look-ups that it could not answer.
+    pub cache_misses: u64,
     /// Bytes in the index cache.
     pub cache_bytes: usize,
+    /// Bytes that the index cache may hold.
+    pub cache_bytes_max: usize,
     /// Calls that have a reservation or wait for one.
     pub reservations: usize,
+    /// Reservations that were asked for since the start.
+    pub reservations_asked: u64,
 }
 
 /// The engine of one deployment. Shared by all threads.
@@ -104,14 +123,6 @@ pub struct Engine {
     pub(crate) trimmed: AtomicU64,
     pub(crate) dropped: Mutex<Vec<(Timestamp, IndexId)>>,
     pub(crate) figures: Figures,
-}
-
-#[derive(Default)]
-pub(crate) struct Figures {
-    pub(crate) commits: AtomicU64,
-    pub(crate) conflicts: AtomicU64,
-    pub(crate) groups: AtomicU64,
-    pub(crate) rows_loaded: AtomicU64,
 }
 
 impl Engine {
@@ -222,6 +233,7 @@ impl Engine {
     /// Asks for a turn of one's own on `reads`, after a conflict. `granted` is called at once, or by
     /// whoever gives back the turn before; it must not block.
     pub fn reserve(&self, reads: ReadSet, granted: ReserveTicket) {
+        figures::count(&self.figures.reservations);
         self.reservations.ask(reads, granted);
     }
 
@@ -273,14 +285,38 @@ impl Engine {
 
     /// Figures for people who watch.
     pub fn stats(&self) -> EngineStats {
+        let figure = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let (pending_commits, pending_bytes) = self.commits.lock().pending();
+        let group_sizes = self.figures.groups.view();
         EngineStats {
-            commits: self.figures.commits.load(Ordering::Relaxed),
-            conflicts: self.figures.conflicts.load(Ordering::Relaxed),
-            groups: self.figures.groups.load(Ordering::Relaxed),
-            rows_loaded: self.figures.rows_loaded.load(Ordering::Relaxed),
+            commits: figure(&self.figures.commits),
+            conflicts: figure(&self.figures.conflicts),
+            groups: group_sizes.count(),
+            group_sizes,
+            append_ns: self.figures.append_ns.view(),
+            taken_back: figure(&self.figures.taken_back),
+            pending_commits,
+            pending_bytes,
+            rows_loaded: figure(&self.figures.rows_loaded),
+            cache_hits: figure(&self.figures.cache_hits),
+            cache_misses: figure(&self.figures.cache_misses),
             cache_bytes: self.cache.bytes(),
+            cache_bytes_max: self.options.cache_bytes,
             reservations: self.reservations.len(),
+            reservations_asked: figure(&self.figures.reservations),
         }
+    }
+
+    /// Bytes that the store takes on disk. Asks the store: not for threads that must not wait.
+    ///
+    /// Errors: the store's.
+    pub fn store_bytes(&self) -> Result<u64, EngineError> {
+        Ok(self.store.size_bytes()?)
+    }
+
+    /// How long superseded versions stay readable.
+    pub fn retention(&self) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.options.retention_ns)
     }
 
     /// Drops versions in memory that nobody can see any more.

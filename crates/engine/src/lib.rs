@@ -17,6 +17,7 @@ mod engine;
 mod env;
 mod error;
 mod export;
+mod figures;
 pub mod filter;
 mod heads;
 pub mod interval_index;
@@ -45,6 +46,7 @@ pub use engine::{AppendOutcome, Engine, EngineStats, Head, Options};
 pub use env::{Clock, Env, ManualClock, Random, SeededRandom};
 pub use error::{CommitError, EngineError, TxError, TxErrorKind};
 pub use export::{EXPORT_CHUNK, ExportBudget, LogPage, Revision, SnapshotPage, SnapshotPosition};
+pub use figures::{DURATION_BOUNDS_NS, Histogram, HistogramView};
 pub use heads::Fate;
 pub use limits::{Limits, Usage};
 pub use reservation::{RESERVATION_NS_MAX, Reservation, ReserveTicket};
@@ -53,5 +55,5 @@ pub use schema_change::{ATTEMPTS_MAX, STEP_DOCUMENTS, SchemaChange, SchemaChange
 pub use store::{IndexId, Order, TabletId};
 pub use transaction::{Savepoint, Transaction};
 pub use write_log::{
-    IndexWrite, LOG_BYTES_MAX, LOG_COMMITS_MAX, LOG_WRITES_MAX, LogEntry, WriteKind,
+    IndexWrite, LOG_BYTES_MAX, LOG_COMMITS_MAX, LOG_WRITES_MAX, LogEntry, Source, WriteKind,
 };

@@ -15,6 +15,7 @@ use crate::catalog::{Catalog, IndexDef};
 use crate::document::Document;
 use crate::engine::Engine;
 use crate::error::{TxError, TxErrorKind};
+use crate::figures;
 use crate::pins::Pin;
 use crate::scan::{FETCH_MAX, PREFETCH, Versioned};
 
@@ -91,8 +92,14 @@ impl Snapshot {
                 return self.read_store(index, &rest, order, limit, ts);
             }
             match engine.cache.lookup(index.id, &rest, ts, order, limit) {
-                Lookup::Rows { rows, rest } => return Ok((rows, rest)),
+                Lookup::Rows { rows, rest } => {
+                    if looks == 0 {
+                        figures::count(&engine.figures.cache_hits);
+                    }
+                    return Ok((rows, rest));
+                }
                 Lookup::TooNew(part) => {
+                    figures::count(&engine.figures.cache_misses);
                     let (rows, left) = self.read_store(index, &part, order, limit, ts)?;
                     rest = widen(left, &part, rest, order);
                     if !rows.is_empty() {
@@ -100,10 +107,12 @@ impl Snapshot {
                     }
                 }
                 Lookup::Gap(_) if ts <= engine.durable() && !engine.log.reaches(ts) => {
+                    figures::count(&engine.figures.cache_misses);
                     return self.read_store(index, &rest, order, limit, ts);
                 }
                 Lookup::Gap(gap) => {
                     looks += 1;
+                    figures::count(&engine.figures.cache_misses);
                     self.load(index, &gap, order, limit.max(PREFETCH))?;
                 }
             }

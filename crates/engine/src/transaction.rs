@@ -25,6 +25,7 @@ use crate::scan::{FETCH_MAX, Versioned};
 use crate::snapshot::Snapshot;
 use crate::system;
 use crate::write::{Staged, Undo};
+use crate::write_log::Source;
 
 /// What is staged under the keys of one index; `None`: the key is to go.
 pub(crate) type StagedKeys = BTreeMap<Arc<[u8]>, Option<Arc<Document>>>;
@@ -43,7 +44,7 @@ pub struct Transaction {
     usage: Usage,
     rng: ChaCha8Rng,
     day: u16,
-    source: Option<Arc<str>>,
+    source: Option<Arc<Source>>,
 }
 
 /// A point to which a transaction can be rolled back.
@@ -141,12 +142,12 @@ impl Transaction {
         Ok(())
     }
 
-    /// Names the function that runs, for those who ask which commit caused what.
-    pub fn set_source(&mut self, source: Arc<str>) {
-        self.source = Some(source);
+    /// Says what commits, for those who ask which commit caused what.
+    pub fn set_source(&mut self, source: Source) {
+        self.source = Some(Arc::new(source));
     }
 
-    pub(crate) fn source(&self) -> Option<Arc<str>> {
+    pub(crate) fn source(&self) -> Option<Arc<Source>> {
         self.source.clone()
     }
 
@@ -265,8 +266,16 @@ impl Transaction {
         self.count_unseen(&table)
     }
 
+    /// The tables and indexes of the snapshot, with what this transaction made of them. What is looked up
+    /// here is no dependency.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
     /// How many documents a table has, without depending on them.
-    pub(crate) fn count_unseen(&self, table: &TableDef) -> Result<u64, TxError> {
+    ///
+    /// Errors: the store's, for snapshots older than what is in memory.
+    pub fn count_unseen(&self, table: &TableDef) -> Result<u64, TxError> {
         let committed = self.snapshot.count(table.by_id())?;
         let staged = self.writes.range((table.tablet, InternalId([0; 16]))..);
         let staged = staged.take_while(|((tablet, _), _)| *tablet == table.tablet);

@@ -41,6 +41,17 @@ pub struct IndexWrite {
     pub document: Option<Arc<Document>>,
 }
 
+/// What committed, for people; the engine does not look at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How it came to run: a word.
+    pub via: &'static str,
+    /// The request that asked for it, where there was one.
+    pub request: Option<Arc<str>>,
+}
+
 /// One commit, as others must know it.
 #[derive(Debug)]
 pub struct LogEntry {
@@ -50,8 +61,8 @@ pub struct LogEntry {
     pub writes: Vec<IndexWrite>,
     /// Tablets whose documents it wrote, without repetition.
     pub tablets: Vec<TabletId>,
-    /// The function that committed, for people.
-    pub source: Option<Arc<str>>,
+    /// What committed, where it said so.
+    pub source: Option<Arc<Source>>,
 }
 
 impl LogEntry {

@@ -12,7 +12,7 @@ use engine::range::{RangeBound, RangeOp};
 use engine::{Order, Transaction, system};
 use value::{DocumentId, FieldPath, FunctionPath, Object, Timestamp, Value, json, object};
 
-use crate::door::Parent;
+use crate::door::{Origin, Parent};
 use crate::error::{Error, Result};
 use crate::jobs::{AfterStep, JobCall, JobHost, JobOutcome, Step, record, wait_after_error};
 use crate::log::LogLine;
@@ -227,7 +227,7 @@ async fn attempt(host: &dyn JobHost, id: DocumentId) -> Result<bool> {
     let call = JobCall {
         path: spec.path.clone(),
         args: vec![Value::Object(spec.args.clone())],
-        parent: Parent::default(),
+        parent: Parent { origin: Origin::Cron, ..Parent::default() },
         before: Arc::clone(&claim),
         after,
     };
@@ -357,11 +357,11 @@ fn cut_lines(lines: &[LogLine]) -> (Vec<Value>, bool) {
 
 /// A row of `_cron_next_run`.
 #[derive(Clone, Copy, Debug)]
-struct NextRow {
+pub(crate) struct NextRow {
     cron: DocumentId,
-    in_progress: bool,
-    previous: Option<Timestamp>,
-    next: Timestamp,
+    pub(crate) in_progress: bool,
+    pub(crate) previous: Option<Timestamp>,
+    pub(crate) next: Timestamp,
 }
 
 impl NextRow {
@@ -403,7 +403,10 @@ fn load(tx: &mut Transaction, id: DocumentId) -> Result<Option<(NextRow, CronSpe
     Ok(Some((next, read_spec(cron.body()).ok_or_else(broken)?)))
 }
 
-fn next_of(tx: &mut Transaction, cron: DocumentId) -> Result<Option<(DocumentId, NextRow)>> {
+pub(crate) fn next_of(
+    tx: &mut Transaction,
+    cron: DocumentId,
+) -> Result<Option<(DocumentId, NextRow)>> {
     let bounds = [RangeBound::new(RangeOp::Eq, field("cronJobId"), Some(cron.to_string().into()))];
     let table = &system::CRON_NEXT_RUN;
     let rows = system_rows::scan(tx, table, "by_cron_job_id", &bounds, Order::Asc, Some(1))?;
@@ -422,7 +425,7 @@ fn write_spec(spec: &CronSpec) -> Object {
     }
 }
 
-fn read_spec(row: &Object) -> Option<CronSpec> {
+pub(crate) fn read_spec(row: &Object) -> Option<CronSpec> {
     let spec = row.get("cronSpec")?.as_object()?;
     let args = std::str::from_utf8(spec.get("udfArgs")?.as_bytes()?).ok()?;
     let args = json::parse_args(args).ok()?.pop()?;

@@ -13,13 +13,56 @@ use crate::identity::UserIdentity;
 /// A future that owns what it needs.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// How a function came to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// A client asked for it.
+    #[default]
+    Client,
+    /// An administrator asked for it.
+    Admin,
+    /// An action called it.
+    Action,
+    /// It was scheduled.
+    Scheduled,
+    /// A cron was due.
+    Cron,
+    /// Somebody shows its result.
+    Live,
+}
+
+impl Origin {
+    /// The word for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Origin::Client => "client",
+            Origin::Admin => "admin",
+            Origin::Action => "action",
+            Origin::Scheduled => "scheduled",
+            Origin::Cron => "cron",
+            Origin::Live => "live",
+        }
+    }
+}
+
 /// Where a call comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parent {
+    /// How it came to run.
+    pub origin: Origin,
+    /// The request at the root, as people find it in error texts and logs.
+    pub request: Option<Arc<str>>,
     /// The scheduled job at the root; what it schedules after it was canceled is canceled too.
     pub job: Option<DocumentId>,
     /// How many actions deep the caller is.
     pub depth: usize,
+}
+
+impl Parent {
+    /// A call that a request from outside asks for.
+    pub fn of_request(request: &str) -> Parent {
+        Parent { request: Some(Arc::from(request)), ..Parent::default() }
+    }
 }
 
 /// A call from inside an action.

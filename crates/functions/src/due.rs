@@ -6,9 +6,13 @@
 //! whoever runs it looks at the row first.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use engine::range::{self, RangeBound, RangeOp};
-use engine::{IndexId, LogEntry, Transaction, WriteKind, system};
+use engine::{
+    DURATION_BOUNDS_NS, Histogram, HistogramView, IndexId, LogEntry, Transaction, WriteKind, system,
+};
+use parking_lot::Mutex;
 use value::{DocumentId, Timestamp, Value, key};
 
 use crate::error::{Error, Result};
@@ -27,6 +31,45 @@ pub struct DueQueue {
     waiting: BTreeSet<(Timestamp, DocumentId)>,
     /// With the time at which each was due.
     running: BTreeMap<DocumentId, Timestamp>,
+    /// From when a row was due to when it was taken, in nanoseconds.
+    delays: Arc<Histogram>,
+}
+
+/// Figures for people who watch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DueStats {
+    /// Rows that wait, for their time or for a place.
+    pub waiting: usize,
+    /// Rows that run.
+    pub running: usize,
+    /// When the first of those that wait is due.
+    pub next: Option<Timestamp>,
+}
+
+/// What is due of both kinds.
+#[derive(Debug)]
+pub(crate) struct DueQueues {
+    pub(crate) jobs: Mutex<DueQueue>,
+    pub(crate) crons: Mutex<DueQueue>,
+    delays: [Arc<Histogram>; 2],
+}
+
+impl DueQueues {
+    pub(crate) fn new() -> DueQueues {
+        let (jobs, crons) = (DueQueue::jobs(), DueQueue::crons());
+        let delays = [Arc::clone(&jobs.delays), Arc::clone(&crons.delays)];
+        DueQueues { jobs: Mutex::new(jobs), crons: Mutex::new(crons), delays }
+    }
+
+    /// Of scheduled functions and of crons.
+    pub(crate) fn stats(&self) -> (DueStats, DueStats) {
+        (self.jobs.lock().stats(), self.crons.lock().stats())
+    }
+
+    /// How late scheduled functions and crons began, in nanoseconds.
+    pub(crate) fn delays(&self) -> [HistogramView; 2] {
+        self.delays.each_ref().map(|delays| delays.view())
+    }
 }
 
 impl DueQueue {
@@ -48,6 +91,16 @@ impl DueQueue {
             parallel,
             waiting: BTreeSet::new(),
             running: BTreeMap::new(),
+            delays: Arc::new(Histogram::new(DURATION_BOUNDS_NS)),
+        }
+    }
+
+    /// Figures for people who watch.
+    pub fn stats(&self) -> DueStats {
+        DueStats {
+            waiting: self.waiting.len(),
+            running: self.running.len(),
+            next: self.waiting.first().map(|(ts, _)| *ts),
         }
     }
 
@@ -90,6 +143,7 @@ impl DueQueue {
         for (ts, id) in &taken {
             self.waiting.remove(&(*ts, *id));
             self.running.insert(*id, *ts);
+            self.delays.observe(now.0.saturating_sub(ts.0));
         }
         taken.into_iter().map(|(_, id)| id).collect()
     }

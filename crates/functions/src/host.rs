@@ -11,12 +11,12 @@ use value::{DocumentId, Timestamp, Value};
 
 use crate::context::ActionCtx;
 use crate::door::{BoxFuture, Door, DoorCall, Parent};
-use crate::due::DueQueue;
+use crate::due::DueQueues;
 use crate::error::{Error, Result};
 use crate::invoke;
 use crate::jobs::{self, JobCall, JobHost, JobOutcome, Step};
 use crate::registry::{FunctionKind, Registry};
-use crate::runtime::{CallEnd, Caller, ClientCall, Runtime, channel};
+use crate::runtime::{CallEnd, Caller, ClientCall, Runtime, Watched, channel, origin_of};
 use crate::{crons, scheduler};
 
 /// How often finished jobs are looked for, and history collected.
@@ -44,13 +44,22 @@ impl Runtime {
             Ok(function) => function,
             Err(error) => return CallEnd::failed(error, ts),
         };
+        let parent = Parent { origin: origin_of(&parent, &call.caller), ..parent };
+        let (began, kind) = (self.now(), FunctionKind::Action);
+        let watched = Watched::new(&call, kind, &parent, parent.request.clone(), began);
         let door: Arc<dyn Door> = Arc::new(Host(Arc::clone(self)));
+        let (origin, path) = (parent.origin, function.path.clone());
         let ctx = ActionCtx::new(door, call.caller.identity, parent);
         let running = tokio::spawn(invoke::run_action(function, call.args, ctx));
-        match running.await {
+        let end = match running.await {
             Ok(end) => CallEnd { result: end.result, log_lines: end.log_lines, ts },
             Err(_) => self.lost(),
+        };
+        if let Some(figures) = registry.figures(&path) {
+            figures.ran(origin, &end.result, false, self.since(began));
         }
+        watched.end(self, &end);
+        end
     }
 
     /// Stages `step` and commits it; done when it is durable. Gives what the step gave; after `false`
@@ -68,10 +77,9 @@ impl Runtime {
     pub async fn run_due(self: &Arc<Self>) -> Result<()> {
         let host: Arc<dyn JobHost> = Arc::new(Host(Arc::clone(self)));
         let changed = Arc::new(Notify::new());
-        let queues = Arc::new(Queues {
-            jobs: Mutex::new(DueQueue::jobs()),
-            crons: Mutex::new(DueQueue::crons()),
-        });
+        let queues = Arc::new(DueQueues::new());
+        // Whoever watches looks at the first loop; there is never another one.
+        let _ = self.due.set(Arc::clone(&queues));
         let (fed, woken) = (Arc::clone(&queues), Arc::clone(&changed));
         self.on_commit(Box::new(move |commits| {
             let mut jobs = fed.jobs.lock();
@@ -106,12 +114,7 @@ async fn settle_interrupted(host: &Arc<dyn JobHost>) -> Result<()> {
     crons::fail_interrupted(Arc::clone(host)).await
 }
 
-struct Queues {
-    jobs: Mutex<DueQueue>,
-    crons: Mutex<DueQueue>,
-}
-
-impl Queues {
+impl DueQueues {
     fn load(&self, tx: &mut Transaction) -> Result<()> {
         self.jobs.lock().load(tx)?;
         self.crons.lock().load(tx)
@@ -169,7 +172,7 @@ impl Host {
         let args = vec![Value::Object(call.args)];
         let client = ClientCall { path: call.path.to_string(), args, caller };
         let end = match kind {
-            FunctionKind::Query => self.0.query_async(client, None).await,
+            FunctionKind::Query => self.0.query_from_async(client, None, call.parent).await,
             FunctionKind::Mutation => self.0.mutation_async(client, None, call.parent).await,
             FunctionKind::Action => self.0.action_async(client, call.parent).await,
         };

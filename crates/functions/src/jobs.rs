@@ -14,7 +14,7 @@ use engine::range::{RangeBound, RangeOp};
 use engine::{Order, Transaction, system};
 use value::{DocumentId, FieldPath, FunctionPath, Timestamp, Value};
 
-use crate::door::{BoxFuture, Parent};
+use crate::door::{BoxFuture, Origin, Parent};
 use crate::error::Result;
 use crate::log::LogLine;
 use crate::registry::{FunctionKind, Registry};
@@ -212,7 +212,8 @@ fn call_of(id: DocumentId, job: Job, before: Step, after: AfterStep) -> JobCall 
         Value::Array(args) => args,
         other => vec![other],
     };
-    JobCall { path: job.path, args, parent: Parent { job: Some(id), depth: 0 }, before, after }
+    let parent = Parent { origin: Origin::Scheduled, job: Some(id), ..Parent::default() };
+    JobCall { path: job.path, args, parent, before, after }
 }
 
 /// Sets the final state of a job that is still in state `from`, until that is recorded.

@@ -9,6 +9,7 @@
 //! - running: `call` (one run), `invoke` (around every body), `door` (what actions ask for)
 //! - later: `scheduler` (rows), `jobs` and `crons` (what runs them), `due` (what is next)
 //! - `export`: all documents, for copies outside
+//! - watching: `figures` (counts of each function), `recent` (the newest executions), `admin` (views)
 //! - `paginate`, `plan`: database queries as data; `instance`: sealed texts
 //!
 //! May use value, engine. Must not know frames, requests, threads or the wall clock.
@@ -16,6 +17,7 @@
 // The derive names this crate as `::functions`, also inside it.
 extern crate self as functions;
 
+pub mod admin;
 mod app;
 mod call;
 mod context;
@@ -27,6 +29,7 @@ mod due;
 mod durability;
 mod error;
 mod export;
+mod figures;
 mod host;
 mod identity;
 pub mod instance;
@@ -39,6 +42,7 @@ mod patch;
 mod plan;
 mod pool;
 mod query;
+pub mod recent;
 mod registry;
 mod runner;
 mod runtime;
@@ -57,19 +61,21 @@ pub use context::{ActionAuth, ActionCtx, ActionScheduler, Auth, MutationCtx, Que
 pub use database::{DatabaseReader, DatabaseWriter, SystemReader};
 pub use derive::Shape;
 pub use document::{AnyDocument, Doc, FromDocument, Id, Reference};
-pub use door::{BoxFuture, Door, DoorCall, Parent};
-pub use due::{CRONS_PARALLEL, DueQueue, JOBS_PARALLEL};
-pub use engine::Order;
+pub use door::{BoxFuture, Door, DoorCall, Origin, Parent};
+pub use due::{CRONS_PARALLEL, DueQueue, DueStats, JOBS_PARALLEL};
+pub use engine::{EngineStats, HistogramView, Order};
 pub use error::{ERROR_MESSAGE_BYTES_MAX, Error, Result, application_error, error};
 pub use export::{
     EXPORT_PAGE_BYTES, EXPORT_PAGE_ROWS_MAX, ExportDeltas, ExportError, ExportPage, ExportPosition,
     ExportRow, ExportTable, TableFilter,
 };
+pub use figures::{FunctionCounts, FunctionFigures, FunctionFiguresView};
 pub use identity::{IdentityAccess, UserIdentity};
 pub use instance::InstanceSecret;
 pub use invoke::{ARGS_BYTES_MAX, ActionEnd, RESULT_BYTES_MAX, run_action};
 pub use live::{
-    Covered, Live, LiveEntryView, LiveOutcome, LiveResult, LiveSession, LiveStats, QuerySpec, Waker,
+    Cause, Covered, Live, LiveEntryView, LiveOutcome, LiveResult, LiveRun, LiveSession,
+    LiveSessionView, LiveStats, QuerySpec, Waker,
 };
 pub use log::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLevel, LogLine};
 pub use paginate::{PAGE_SIZE_MAX, PageStatus, PaginationOptions, PaginationResult};

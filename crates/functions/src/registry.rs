@@ -10,6 +10,7 @@ use value::{FunctionPath, Value};
 use crate::context::{ActionCtx, MutationCtx, QueryCtx};
 use crate::door::BoxFuture;
 use crate::error::{Error, Result};
+use crate::figures::{FunctionCounts, FunctionFigures};
 
 /// What a function may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +109,13 @@ impl fmt::Debug for FunctionDef {
 /// All functions that can be called. Replaced as a whole when code is pushed.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
-    functions: BTreeMap<FunctionPath, Arc<FunctionDef>>,
+    functions: BTreeMap<FunctionPath, Registered>,
+}
+
+#[derive(Clone, Debug)]
+struct Registered {
+    function: Arc<FunctionDef>,
+    figures: Arc<FunctionFigures>,
 }
 
 impl Registry {
@@ -117,24 +124,49 @@ impl Registry {
         if self.functions.contains_key(&function.path) {
             return Err(function.path);
         }
-        self.functions.insert(function.path.clone(), Arc::new(function));
+        let figures = Arc::new(FunctionFigures::new(&function.path));
+        let path = function.path.clone();
+        self.functions.insert(path, Registered { function: Arc::new(function), figures });
         Ok(())
     }
 
     /// The function at a path, whoever asks.
     pub fn get(&self, path: &FunctionPath) -> Option<&Arc<FunctionDef>> {
-        self.functions.get(path)
+        self.functions.get(path).map(|registered| &registered.function)
+    }
+
+    /// What is counted of a function.
+    pub(crate) fn figures(&self, path: &FunctionPath) -> Option<&Arc<FunctionFigures>> {
+        self.functions.get(path).map(|registered| &registered.figures)
+    }
+
+    /// What every function did, by path.
+    pub fn counts(&self) -> impl Iterator<Item = FunctionCounts> {
+        self.functions.values().map(|registered| FunctionCounts {
+            name: Arc::clone(&registered.figures.name),
+            kind: registered.function.kind(),
+            figures: registered.figures.view(),
+        })
+    }
+
+    /// Goes on counting where `before`, which this one replaces, stopped.
+    pub fn take_figures(&mut self, before: &Registry) {
+        for (path, registered) in &mut self.functions {
+            if let Some(old) = before.figures(path) {
+                registered.figures = Arc::clone(old);
+            }
+        }
     }
 
     /// All functions, by path.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<FunctionDef>> {
-        self.functions.values()
+        self.functions.values().map(|registered| &registered.function)
     }
 
     /// The function that a client means. Internal ones do not exist for it unless it may call
     /// them.
     pub fn find(&self, path: &str, internal_allowed: bool) -> Result<&Arc<FunctionDef>> {
-        let found = FunctionPath::new(path).ok().and_then(|path| self.functions.get(&path));
+        let found = FunctionPath::new(path).ok().and_then(|path| self.get(&path));
         match found {
             Some(found) if internal_allowed || found.visibility == Visibility::Public => Ok(found),
             Some(_) | None => {

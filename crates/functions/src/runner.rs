@@ -12,9 +12,10 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use engine::{CommitError, Committed, Head, Reservation, Transaction, system};
+use engine::{CommitError, Committed, Head, Reservation, Source, Transaction, system};
 use sha2::{Digest as _, Sha256};
-use value::{InternalId, Interval, Object, Timestamp, Value, json};
+use uuid::Uuid;
+use value::{FunctionPath, InternalId, Interval, Object, Timestamp, Value, json};
 
 use crate::door::Parent;
 use crate::durability::Fate;
@@ -23,7 +24,7 @@ use crate::identity::IdentityAccess;
 use crate::jobs::{AfterStep, JobCall, JobOutcome, Step};
 use crate::log::{LogLevel, LogLine};
 use crate::registry::FunctionKind;
-use crate::runtime::{CallEnd, Caller, ClientCall, Done, RequestKey, Runtime};
+use crate::runtime::{CallEnd, Caller, ClientCall, Done, RequestKey, Runtime, Watched, origin_of};
 use crate::work::Work;
 
 /// Attempts after which a mutation is given up: never reached by conflicts, which queue; only by a
@@ -39,6 +40,8 @@ struct Attempt {
     body: Body,
     reservation: Option<Reservation>,
     tries: u32,
+    /// For those who watch executions; none of what the system itself writes.
+    watched: Option<Watched>,
     /// `None`: there was nothing to run.
     done: Box<dyn FnOnce(Option<CallEnd>) + Send>,
 }
@@ -128,7 +131,8 @@ impl Runtime {
     }
 
     fn attempt(self: &Arc<Self>, body: Body, done: Box<dyn FnOnce(Option<CallEnd>) + Send>) {
-        self.spawn(Attempt { body, reservation: None, tries: 0, done }.work());
+        let watched = body.watched(self.now());
+        self.spawn(Attempt { body, reservation: None, tries: 0, watched, done }.work());
     }
 }
 
@@ -141,13 +145,17 @@ impl Attempt {
         self.tries += 1;
         if self.tries > ATTEMPTS_MAX {
             let error = Error::system("CommitterFullError", "the store does not keep up");
-            return (self.done)(Some(runtime.failed(error)));
+            return self.end(runtime, Some(runtime.failed(error)));
         }
         // Only mutations read what is applied and not yet durable.
         let mut tx = runtime.engine().begin(Head::Applied);
         match self.body.begin(&mut tx) {
             Ok(Begun::Run) => self.run_body(runtime, tx),
-            Ok(Begun::Answered(end)) => self.answer(runtime, &tx, Some(end)),
+            Ok(Begun::Answered(end)) => {
+                // It was told of when it ran.
+                self.watched = None;
+                self.answer(runtime, &tx, Some(end));
+            }
             Ok(Begun::Nothing) => self.answer(runtime, &tx, None),
             Err(error) => {
                 let end = CallEnd::failed(error, tx.snapshot_ts());
@@ -160,7 +168,7 @@ impl Attempt {
         let (end, mut tx) = self.body.run(runtime, tx);
         let deterministic = end.result.as_ref().err().is_none_or(Error::is_deterministic);
         if !deterministic {
-            return (self.done)(Some(end));
+            return self.end(runtime, Some(end));
         }
         let nothing = end.result.is_err() || !tx.has_writes();
         if nothing {
@@ -195,13 +203,11 @@ impl Attempt {
         let again = Arc::downgrade(runtime);
         runtime.durability.wait(
             committed,
-            Box::new(move |fate| match fate {
-                Fate::Durable => (self.done)(end),
-                Fate::TakenBack => {
-                    if let Some(runtime) = again.upgrade() {
-                        runtime.spawn(self.work());
-                    }
-                }
+            Box::new(move |fate| match (fate, again.upgrade()) {
+                (Fate::Durable, Some(runtime)) => self.end(&runtime, end),
+                (Fate::Durable, None) => (self.done)(end),
+                (Fate::TakenBack, Some(runtime)) => runtime.spawn(self.work()),
+                (Fate::TakenBack, None) => {}
             }),
         );
     }
@@ -209,13 +215,15 @@ impl Attempt {
     fn again(mut self, runtime: &Arc<Runtime>, tx: &Transaction, refused: CommitError) {
         match refused {
             CommitError::Unavailable(why) => {
-                (self.done)(Some(runtime.failed(Error::system("CommitterFullError", why))));
+                let error = Error::system("CommitterFullError", why);
+                self.end(runtime, Some(runtime.failed(error)));
             }
             CommitError::Aborted => runtime.spawn(self.work()),
             CommitError::Conflict { .. } | CommitError::Reserved => {
                 // Conflicts end by themselves, since turns are taken in order.
                 self.tries -= 1;
                 let lost = matches!(refused, CommitError::Conflict { .. });
+                self.body.count_conflict(runtime);
                 match self.reservation.as_ref().filter(|_| lost) {
                     Some(turn) => {
                         turn.extend(&tx.footprint());
@@ -225,6 +233,13 @@ impl Attempt {
                 }
             }
         }
+    }
+
+    fn end(self, runtime: &Arc<Runtime>, end: Option<CallEnd>) {
+        if let (Some(watched), Some(end)) = (self.watched, &end) {
+            watched.end(runtime, end);
+        }
+        (self.done)(end);
     }
 
     /// Runs again when it is this call's turn on everything it touched.
@@ -290,6 +305,19 @@ enum Begun {
 }
 
 impl Body {
+    fn watched(&self, now: Timestamp) -> Option<Watched> {
+        let Self::Call(call) = self else { return None };
+        Some(Watched::new(&call.call, FunctionKind::Mutation, &call.parent, call.request(), now))
+    }
+
+    fn count_conflict(&self, runtime: &Runtime) {
+        let Self::Call(call) = self else { return };
+        let path = FunctionPath::new(&call.call.path).ok();
+        if let Some(figures) = path.and_then(|path| runtime.registry().figures(&path).cloned()) {
+            figures.lost_conflict();
+        }
+    }
+
     fn begin(&self, tx: &mut Transaction) -> Result<Begun> {
         let Self::Call(call) = self else { return Ok(Begun::Run) };
         if let Some(end) = call.recorded(tx)? {
@@ -323,7 +351,8 @@ impl Call {
     fn run(&self, runtime: &Arc<Runtime>, tx: Transaction) -> (CallEnd, Transaction) {
         let ts = tx.snapshot_ts();
         let access = IdentityAccess::Known(self.call.caller.identity.clone());
-        let start = runtime.start(access, &self.parent);
+        let origin = origin_of(&self.parent, &self.call.caller);
+        let start = runtime.start(access, &Parent { origin, ..self.parent.clone() });
         let found = start.registry.find(&self.call.path, self.call.caller.admin);
         let function = match found.and_then(|function| {
             function.expect_kind(FunctionKind::Mutation).map(|()| Arc::clone(function))
@@ -332,6 +361,11 @@ impl Call {
             Err(error) => return (CallEnd::failed(error, ts), tx),
         };
         let began = start.now;
+        let mut tx = tx;
+        if let Some(figures) = start.registry.figures(&function.path) {
+            let name = Arc::clone(&figures.name);
+            tx.set_source(Source { name, via: origin.as_str(), request: self.request() });
+        }
         let ended = runtime.run_body(&function, self.call.args.clone(), start, tx);
         let mut tx = ended.transaction;
         let mut end = CallEnd { result: ended.result, log_lines: ended.log_lines, ts };
@@ -404,6 +438,14 @@ impl Call {
             put_record(tx, id(old), None)?;
         }
         Ok(())
+    }
+
+    /// The request, as people find it in error texts and logs.
+    fn request(&self) -> Option<Arc<str>> {
+        let of_session =
+            |key: RequestKey| format!("{}/{}", Uuid::from_bytes(key.session), key.request);
+        let given = self.parent.request.clone();
+        given.or_else(|| self.key.map(|key| Arc::from(of_session(key))))
     }
 
     fn identity(&self) -> String {

@@ -9,15 +9,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use engine::{AppendOutcome, Engine, Head, LogEntry};
+use engine::{AppendOutcome, Engine, EngineStats, Head, HistogramView, LogEntry};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 use value::{Timestamp, Value};
 
 use crate::call::{self, End, Start};
-use crate::door::Parent;
+use crate::door::{Origin, Parent};
+use crate::due::{DueQueues, DueStats};
 use crate::durability::Durability;
 use crate::error::{Error, Result};
 use crate::identity::{IdentityAccess, UserIdentity};
@@ -25,6 +28,7 @@ use crate::instance::InstanceSecret;
 
 use crate::live::Live;
 use crate::log::LogLine;
+use crate::recent::{Execution, Recent};
 use crate::registry::{FunctionDef, FunctionKind, Registry};
 use crate::work::{Work, WorkQueue};
 
@@ -120,6 +124,59 @@ pub struct RuntimeStats {
     pub work_waiting: usize,
     /// Answers that wait for the disk.
     pub answers_waiting: usize,
+    /// Scheduled functions.
+    pub jobs: DueStats,
+    /// Crons.
+    pub crons: DueStats,
+}
+
+/// A call from outside that is under way, as those see it who watch executions.
+pub(crate) struct Watched {
+    execution: Execution,
+}
+
+impl Watched {
+    pub(crate) fn new(
+        call: &ClientCall,
+        kind: FunctionKind,
+        parent: &Parent,
+        request: Option<Arc<str>>,
+        now: Timestamp,
+    ) -> Self {
+        let path = Arc::from(call.path.as_str());
+        let user = call.caller.identity.as_ref().map(|user| Arc::from(user.subject.as_str()));
+        let execution = Execution {
+            request,
+            user,
+            began: now,
+            ..Execution::new(path, kind, origin_of(parent, &call.caller))
+        };
+        Self { execution }
+    }
+
+    /// It has ended, and may be told to others.
+    pub(crate) fn end(self, runtime: &Runtime, end: &CallEnd) {
+        runtime.recent.note(Execution {
+            ts: end.ts,
+            elapsed: runtime.since(self.execution.began),
+            error: end.result.as_ref().err().map(|error| error.message().to_owned()),
+            log_lines: end.log_lines.clone(),
+            ..self.execution
+        });
+    }
+}
+
+/// How a call came to run: an administrator is a client with other rights.
+pub(crate) fn origin_of(parent: &Parent, caller: &Caller) -> Origin {
+    match parent.origin {
+        Origin::Client if caller.admin => Origin::Admin,
+        Origin::Client
+        | Origin::Admin
+        | Origin::Action
+        | Origin::Scheduled
+        | Origin::Cron
+        | Origin::Live => parent.origin,
+    }
 }
 
 /// Runs functions over one engine.
@@ -136,6 +193,9 @@ pub struct Runtime {
     pub(crate) registering: RwLock<()>,
     hooks: RwLock<Vec<CommitHook>>,
     executions: AtomicU64,
+    recent: Recent,
+    /// What is due; none before somebody runs it.
+    pub(crate) due: OnceLock<Arc<DueQueues>>,
     /// Requests of sync sessions that run, with those who sent them again meanwhile.
     pub(crate) requests: Mutex<HashMap<(RequestKey, String), Vec<Done>>>,
     /// Where the walk through records of requests stands; a key of their table.
@@ -158,6 +218,8 @@ impl Runtime {
             registering: RwLock::new(()),
             hooks: RwLock::default(),
             executions: AtomicU64::new(0),
+            recent: Recent::default(),
+            due: OnceLock::new(),
             requests: Mutex::default(),
             forgotten_up_to: Mutex::default(),
         })
@@ -203,6 +265,31 @@ impl Runtime {
         &self.live
     }
 
+    /// The newest executions.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
+    /// The time since `began`.
+    pub(crate) fn since(&self, began: Timestamp) -> Duration {
+        Duration::from_nanos(self.now().0.saturating_sub(began.0))
+    }
+
+    /// How late scheduled functions and crons began, in nanoseconds.
+    pub fn due_delays(&self) -> [HistogramView; 2] {
+        self.due.get().map(|due| due.delays()).unwrap_or_default()
+    }
+
+    /// How long superseded versions stay readable.
+    pub fn retention(&self) -> Duration {
+        self.engine.retention()
+    }
+
+    /// Figures of the engine.
+    pub fn engine_stats(&self) -> EngineStats {
+        self.engine.stats()
+    }
+
     /// Has `hook` told of every commit from now on.
     pub fn on_commit(&self, hook: CommitHook) {
         self.hooks.write().push(hook);
@@ -227,7 +314,10 @@ impl Runtime {
 
     /// Figures for people who watch.
     pub fn stats(&self) -> RuntimeStats {
+        let (jobs, crons) = self.due.get().map(|due| due.stats()).unwrap_or_default();
         RuntimeStats {
+            jobs,
+            crons,
             executions: self.executions.load(Ordering::Relaxed),
             work_waiting: self.work.len(),
             answers_waiting: self.durability.len(),
@@ -236,16 +326,44 @@ impl Runtime {
 
     /// Runs a query at the newest durable snapshot, or at `at`.
     pub fn query(self: &Arc<Self>, call: ClientCall, at: Option<Timestamp>, done: Done) {
+        self.query_from(call, at, Parent::default(), done);
+    }
+
+    /// As [`Runtime::query`], and says where the call comes from.
+    pub fn query_from(
+        self: &Arc<Self>,
+        call: ClientCall,
+        at: Option<Timestamp>,
+        parent: Parent,
+        done: Done,
+    ) {
         if self.work.is_full() {
             return done(self.overloaded());
         }
-        self.spawn(Box::new(move |runtime| done(runtime.run_query_now(&call, at))));
+        self.spawn(Box::new(move |runtime| {
+            let request = parent.request.clone();
+            let kind = FunctionKind::Query;
+            let watched = Watched::new(&call, kind, &parent, request, runtime.now());
+            let end = runtime.run_query_now(&call, at, parent);
+            watched.end(runtime, &end);
+            done(end);
+        }));
     }
 
     /// As [`Runtime::query`], to be awaited.
     pub async fn query_async(self: &Arc<Self>, call: ClientCall, at: Option<Timestamp>) -> CallEnd {
+        self.query_from_async(call, at, Parent::default()).await
+    }
+
+    /// As [`Runtime::query_from`], to be awaited.
+    pub async fn query_from_async(
+        self: &Arc<Self>,
+        call: ClientCall,
+        at: Option<Timestamp>,
+        parent: Parent,
+    ) -> CallEnd {
         let (done, end) = channel();
-        self.query(call, at, done);
+        self.query_from(call, at, parent, done);
         end.await.unwrap_or_else(|_| self.lost())
     }
 
@@ -287,7 +405,7 @@ impl Runtime {
     }
 
     /// Answers and publishes what has become durable, whoever wrote it.
-    fn settle(self: &Arc<Self>) {
+    pub(crate) fn settle(self: &Arc<Self>) {
         let _one = self.settling.lock();
         let durable = self.engine.durable();
         let entries = self.engine.take_published();
@@ -330,14 +448,24 @@ impl Runtime {
         function: &FunctionDef,
         args: Vec<Value>,
         start: Start,
-        mut tx: engine::Transaction,
+        tx: engine::Transaction,
     ) -> End {
         self.executions.fetch_add(1, Ordering::Relaxed);
-        tx.set_source(Arc::from(function.path.to_string()));
-        call::run(function, args, start, tx)
+        let (registry, origin) = (Arc::clone(&start.registry), start.parent.origin);
+        let began = start.now;
+        let end = call::run(function, args, start, tx);
+        if let Some(figures) = registry.figures(&function.path) {
+            figures.ran(origin, &end.result, end.identity_withheld, self.since(began));
+        }
+        end
     }
 
-    fn run_query_now(self: &Arc<Self>, call: &ClientCall, at: Option<Timestamp>) -> CallEnd {
+    fn run_query_now(
+        self: &Arc<Self>,
+        call: &ClientCall,
+        at: Option<Timestamp>,
+        parent: Parent,
+    ) -> CallEnd {
         let tx = match at {
             Some(at) => self.engine.begin_at(at),
             None => Ok(self.engine.begin(Head::Durable)),
@@ -347,8 +475,8 @@ impl Runtime {
             Err(error) => return self.failed(error.into()),
         };
         let ts = tx.snapshot_ts();
-        let start =
-            self.start(IdentityAccess::Known(call.caller.identity.clone()), &Parent::default());
+        let parent = Parent { origin: origin_of(&parent, &call.caller), ..parent };
+        let start = self.start(IdentityAccess::Known(call.caller.identity.clone()), &parent);
         let found = start.registry.find(&call.path, call.caller.admin).and_then(|function| {
             function.expect_kind(FunctionKind::Query).map(|()| Arc::clone(function))
         });

@@ -59,7 +59,7 @@ pub enum JobState {
 }
 
 impl JobState {
-    fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         match self {
             JobState::Pending | JobState::InProgress => false,
             JobState::Success | JobState::Failed { .. } | JobState::Canceled => true,
@@ -259,7 +259,7 @@ impl Job {
         row
     }
 
-    fn read(row: &Object) -> Result<Job> {
+    pub(crate) fn read(row: &Object) -> Result<Job> {
         Job::try_read(row).ok_or_else(|| {
             Error::coded("InternalServerError", "a row of _scheduled_jobs is broken")
         })

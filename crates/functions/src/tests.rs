@@ -5,4 +5,5 @@ mod cron_runs;
 mod database;
 mod job_runs;
 mod pages;
+mod watching;
 mod world;

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use value::{DocumentId, FunctionPath, Object, Timestamp, Value};
 
 use crate::document::Id;
-use crate::door::{Door, DoorCall, Parent};
+use crate::door::{Door, DoorCall, Origin, Parent};
 use crate::error::{Error, Result};
 use crate::identity::UserIdentity;
 use crate::log::{LogLevel, LogLine, LogLines};
@@ -142,7 +142,12 @@ impl ActionCtx {
             path,
             args,
             identity: self.shared.identity.clone(),
-            parent: Parent { job: self.shared.parent.job, depth },
+            parent: Parent {
+                origin: Origin::Action,
+                request: self.shared.parent.request.clone(),
+                job: self.shared.parent.job,
+                depth,
+            },
         })
     }
 }

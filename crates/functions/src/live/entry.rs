@@ -3,9 +3,12 @@
 use std::any::Any;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use engine::read_set::ReadSet;
 use value::{Timestamp, Value, json};
 
+use super::history::{Cause, LiveRun, RUNS_KEPT};
 use super::session::{QuerySpec, SessionId};
 use crate::call::End;
 use crate::error::Error;
@@ -143,8 +146,10 @@ pub(crate) struct Entry {
     pub(crate) sessions: BTreeSet<SessionId>,
     pub(crate) runs: u64,
     pub(crate) failures: u32,
-    /// The commit that made it stale most recently, with the function that made it.
-    pub(crate) caused_by: Option<(Timestamp, Option<Arc<str>>)>,
+    /// The newest runs, oldest first.
+    pub(crate) history: VecDeque<LiveRun>,
+    /// The commit that made it stale, until a run begins for it.
+    pub(crate) stale_by: Option<Cause>,
     /// The system failed so often in a row that whoever waits is told.
     pub(crate) broken: Option<Error>,
 }
@@ -157,6 +162,17 @@ pub(crate) struct Run {
     pub(crate) admin: bool,
     pub(crate) access: IdentityAccess,
     pub(crate) journal: Option<Arc<str>>,
+    /// The commit that made it necessary.
+    pub(crate) cause: Option<Cause>,
+}
+
+/// How a run went.
+pub(crate) struct Ran {
+    pub(crate) result: LiveResult,
+    pub(crate) reads: Arc<ReadSet>,
+    pub(crate) read_identity: bool,
+    pub(crate) began: Timestamp,
+    pub(crate) elapsed: Duration,
 }
 
 impl Entry {
@@ -171,7 +187,8 @@ impl Entry {
             sessions: BTreeSet::new(),
             runs: 0,
             failures: 0,
-            caused_by: None,
+            history: VecDeque::new(),
+            stale_by: None,
             broken: None,
         }
     }
@@ -186,6 +203,30 @@ impl Entry {
 
     pub(crate) fn is_fresh(&self) -> bool {
         self.newest().is_some_and(|valid| valid.to.is_none())
+    }
+
+    /// Notes a commit that made it stale; the first one until it runs again is the cause.
+    pub(crate) fn note_stale(&mut self, by: Cause) {
+        match &mut self.stale_by {
+            Some(first) if first.last < by.ts => {
+                first.last = by.ts;
+                first.more = first.more.saturating_add(1);
+            }
+            Some(_) => {}
+            None => self.stale_by = Some(by),
+        }
+    }
+
+    /// The cause of a run at a timestamp, no longer pending.
+    pub(crate) fn take_cause(&mut self, at: Timestamp) -> Option<Cause> {
+        self.stale_by.take_if(|cause| cause.ts <= at)
+    }
+
+    pub(crate) fn remember(&mut self, run: LiveRun) {
+        if self.history.len() >= RUNS_KEPT {
+            self.history.pop_front();
+        }
+        self.history.push_back(run);
     }
 
     /// Takes in a result. True: it shows something else than the newest one before.

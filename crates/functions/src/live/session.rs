@@ -63,6 +63,11 @@ impl LiveSession {
         Self { runtime: Arc::clone(runtime), id }
     }
 
+    /// Its number in this process, as those see it who watch.
+    pub fn number(&self) -> u64 {
+        self.id.0
+    }
+
     /// Who looks. Queries that depend on it are run again, others are not.
     pub fn set_caller(&mut self, caller: Caller) {
         self.runtime.live().state.lock().set_caller(self.id, caller);

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use engine::LogEntry;
 use engine::interval_index::IntervalIndex;
-use engine::read_set::ReadSet;
 use value::{Timestamp, Value, json};
 
-use super::entry::{Entry, EntryId, IdentityClass, IdentityKey, Key, LiveOutcome, LiveResult, Run};
+use super::entry::{
+    Entry, EntryId, IdentityClass, IdentityKey, Key, LiveOutcome, LiveResult, Ran, Run,
+};
+use super::history::{Cause, LiveRun};
 use super::session::{Covered, QuerySpec, SessionId, SessionState, Waker};
 use super::{IDLE_BYTES_MAX, IDLE_ENTRIES_MAX, RUN_FAILURES_MAX, access_of};
 use crate::error::Error;
@@ -26,54 +28,30 @@ pub(crate) struct Subscription {
     pub(crate) entry: EntryId,
 }
 
-/// Figures for people who watch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LiveStats {
-    /// Entries that somebody shows.
-    pub entries: usize,
-    /// Entries that are kept in case somebody comes back.
-    pub idle: usize,
-    /// Sessions.
-    pub sessions: usize,
-    /// Runs since the start.
-    pub runs: u64,
-    /// Commits that made an entry stale, counted per entry.
-    pub invalidations: u64,
-}
-
-/// One live query, for people who watch.
-#[derive(Clone, Debug)]
-pub struct LiveEntryView {
-    /// The function.
-    pub path: Arc<str>,
-    /// Its arguments as canonical JSON.
-    pub args: Arc<str>,
-    /// Whether all identities share it.
-    pub shared: bool,
-    /// Sessions that show it.
-    pub sessions: usize,
-    /// Runs since it was first shown.
-    pub runs: u64,
-    /// What the newest result depends on.
-    pub reads: Option<Arc<ReadSet>>,
-    /// The commit that last made it stale, and the function that committed.
-    pub caused_by: Option<(Timestamp, Option<Arc<str>>)>,
-}
-
 pub(crate) struct State {
     head: Timestamp,
     next: u64,
-    entries: HashMap<EntryId, Entry>,
+    pub(super) entries: HashMap<EntryId, Entry>,
     by_key: BTreeMap<Key, EntryId>,
     /// Functions that were seen to read the identity.
     identity_readers: BTreeSet<Arc<str>>,
-    index: IntervalIndex<EntryId>,
-    sessions: HashMap<SessionId, SessionState>,
+    pub(super) index: IntervalIndex<EntryId>,
+    pub(super) sessions: HashMap<SessionId, SessionState>,
     waiting_for_head: Vec<SessionId>,
     idle: VecDeque<(EntryId, usize)>,
-    idle_bytes: usize,
-    runs: u64,
-    invalidations: u64,
+    pub(super) idle_bytes: usize,
+    pub(super) counts: Counts,
+}
+
+/// What is counted of live queries.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counts {
+    pub(super) runs: u64,
+    pub(super) invalidations: u64,
+    pub(super) opened: u64,
+    pub(super) subscribed: u64,
+    pub(super) hits: u64,
+    pub(super) joins: u64,
 }
 
 impl State {
@@ -89,39 +67,12 @@ impl State {
             waiting_for_head: Vec::new(),
             idle: VecDeque::new(),
             idle_bytes: 0,
-            runs: 0,
-            invalidations: 0,
+            counts: Counts::default(),
         }
     }
 
     pub(crate) fn head(&self) -> Timestamp {
         self.head
-    }
-
-    pub(crate) fn stats(&self) -> LiveStats {
-        let shown = self.entries.values().filter(|entry| !entry.sessions.is_empty()).count();
-        LiveStats {
-            entries: shown,
-            idle: self.entries.len() - shown,
-            sessions: self.sessions.len(),
-            runs: self.runs,
-            invalidations: self.invalidations,
-        }
-    }
-
-    pub(crate) fn views(&self) -> Vec<LiveEntryView> {
-        let view = |(id, entry): (&EntryId, &Entry)| LiveEntryView {
-            path: Arc::clone(&entry.key.path),
-            args: Arc::clone(&entry.key.args),
-            shared: entry.identity.is_none(),
-            sessions: entry.sessions.len(),
-            runs: entry.runs,
-            reads: self.index.get(*id).cloned(),
-            caused_by: entry.caused_by.clone(),
-        };
-        let mut views: Vec<_> = self.entries.iter().map(view).collect();
-        views.sort_by(|a, b| (&a.path, &a.args).cmp(&(&b.path, &b.args)));
-        views
     }
 
     pub(crate) fn open_session(&mut self, waker: Waker) -> SessionId {
@@ -135,6 +86,7 @@ impl State {
             target: None,
         };
         self.sessions.insert(id, session);
+        self.counts.opened += 1;
         id
     }
 
@@ -175,7 +127,15 @@ impl State {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.floor = session.floor.max(durable);
         }
-        self.show(id, query, Arc::new(spec));
+        let before = self.next;
+        let entry = self.show(id, query, Arc::new(spec));
+        self.counts.subscribed += 1;
+        let is_known = self.next == before;
+        match self.entries.get(&entry) {
+            Some(entry) if is_known && entry.is_fresh() => self.counts.hits += 1,
+            Some(_) if is_known => self.counts.joins += 1,
+            Some(_) | None => {}
+        }
     }
 
     pub(crate) fn unsubscribe(&mut self, id: SessionId, query: u32) {
@@ -196,10 +156,14 @@ impl State {
                     stale.insert(id);
                     let Some(entry) = self.entries.get_mut(&id) else { return };
                     let open = entry.results.iter_mut().filter(|valid| valid.to.is_none());
+                    let mut ended = false;
                     for valid in open.filter(|valid| valid.from < commit.ts) {
                         valid.to = Some(commit.ts);
-                        entry.caused_by = Some((commit.ts, commit.source.clone()));
-                        self.invalidations += 1;
+                        self.counts.invalidations += 1;
+                        ended = true;
+                    }
+                    if ended || entry.stale_by.is_some() {
+                        entry.note_stale(Cause::new(commit, write));
                     }
                 };
                 self.index.stab(write.index, &write.key, hit);
@@ -216,15 +180,8 @@ impl State {
     }
 
     /// Installs the result of a run; `later` are the commits in `(run.at, head]`, if still known.
-    pub(crate) fn install(
-        &mut self,
-        run: &Run,
-        result: LiveResult,
-        reads: Arc<ReadSet>,
-        later: Option<&[Arc<LogEntry>]>,
-        read_identity: bool,
-    ) -> Todo {
-        self.runs += 1;
+    pub(crate) fn install(&mut self, run: &Run, ran: Ran, later: Option<&[Arc<LogEntry>]>) -> Todo {
+        self.counts.runs += 1;
         let (id, at) = (run.entry, run.at);
         let Some(entry) = self.entries.get_mut(&id) else { return (Vec::new(), Vec::new()) };
         entry.running.remove(&at);
@@ -232,13 +189,18 @@ impl State {
         entry.failures = 0;
         if run.journal.is_none() && entry.journal.is_some() {
             // Begun before another first run had given the page its end.
+            entry.stale_by = entry.stale_by.take().or_else(|| run.cause.clone());
             return (vec![begin_run(id, entry, at)], Vec::new());
         }
         let mut to = match later {
-            Some(later) => later.iter().find(|commit| commit.hit(&reads).is_some()).map(|hit| {
-                entry.caused_by = Some((hit.ts, hit.source.clone()));
-                hit.ts
-            }),
+            Some(later) => {
+                let mut hits =
+                    later.iter().filter_map(|commit| Some((commit, commit.hit(&ran.reads)?)));
+                hits.next().map(|(commit, write)| {
+                    entry.note_stale(Cause::new(commit, write));
+                    commit.ts
+                })
+            }
             None => Some(at.succ()),
         };
         let newer = entry.newest().map(|valid| valid.from).filter(|from| *from > at);
@@ -246,15 +208,24 @@ impl State {
             // The read set that is watched is the newest one's.
             to = Some(newer);
         }
-        let changed = entry.take_in(at, to, result);
+        let failed = matches!(ran.result.outcome, LiveOutcome::Failed(_));
+        let changed = entry.take_in(at, to, ran.result);
+        entry.remember(LiveRun {
+            ts: at,
+            began: ran.began,
+            elapsed: ran.elapsed,
+            cause: run.cause.clone(),
+            changed,
+            failed,
+        });
         if newer.is_none() {
             match to {
-                None => self.index.insert(id, reads),
+                None => self.index.insert(id, ran.reads),
                 Some(_) => drop(self.index.remove(id)),
             }
         }
         let mut runs = Vec::new();
-        if !read_identity {
+        if !ran.read_identity {
             self.share(id);
         }
         self.alias(id);
@@ -264,9 +235,11 @@ impl State {
     }
 
     /// A run failed for a reason of the system's: it is repeated, and given up after some times.
-    pub(crate) fn run_failed(&mut self, id: EntryId, at: Timestamp, error: &Error) -> Todo {
+    pub(crate) fn run_failed(&mut self, run: &Run, error: &Error) -> Todo {
+        let id = run.entry;
         let Some(entry) = self.entries.get_mut(&id) else { return (Vec::new(), Vec::new()) };
-        entry.running.remove(&at);
+        entry.running.remove(&run.at);
+        entry.stale_by = entry.stale_by.take().or_else(|| run.cause.clone());
         entry.failures += 1;
         let mut runs = Vec::new();
         if entry.failures >= RUN_FAILURES_MAX {
@@ -279,7 +252,8 @@ impl State {
     }
 
     /// The run of a shared entry asked who looks: everybody gets an entry of their own.
-    pub(crate) fn split(&mut self, id: EntryId) -> Todo {
+    pub(crate) fn split(&mut self, run: &Run) -> Todo {
+        let id = run.entry;
         let Some(entry) = self.remove(id) else { return (Vec::new(), Vec::new()) };
         self.identity_readers.insert(Arc::clone(&entry.key.path));
         let mut runs = Vec::new();
@@ -289,6 +263,9 @@ impl State {
             let moved: Vec<_> = shown.map(|(query, s)| (*query, Arc::clone(&s.spec))).collect();
             for (query, spec) in moved {
                 let own = self.show(session, query, spec);
+                if let Some(own) = self.entries.get_mut(&own).filter(|own| own.results.is_empty()) {
+                    own.stale_by = own.stale_by.take().or_else(|| run.cause.clone());
+                }
                 self.after_change(own, &mut runs);
             }
         }
@@ -564,6 +541,7 @@ impl Entry {
 
 fn begin_run(id: EntryId, entry: &mut Entry, at: Timestamp) -> Run {
     entry.running.insert(at);
+    let cause = entry.take_cause(at);
     Run {
         entry: id,
         at,
@@ -571,5 +549,6 @@ fn begin_run(id: EntryId, entry: &mut Entry, at: Timestamp) -> Run {
         admin: entry.key.admin,
         access: access_of(entry.identity.as_ref()),
         journal: entry.journal.clone(),
+        cause,
     }
 }
