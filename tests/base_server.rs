@@ -61,6 +61,7 @@ fn main() -> Result<()> {
         let service = Service {
             runtime,
             authenticator: Arc::new(Authenticator::new(secret, "base", verifier)),
+            watching: Arc::default(),
             options: ServiceOptions { show_errors: true },
             stopping: stopping.clone(),
         };

@@ -68,6 +68,7 @@ pub(crate) fn serve(async_runtime: &tokio::runtime::Runtime, data: &Path) -> Res
         let service = Service {
             runtime: Arc::clone(&runtime),
             authenticator: Arc::new(Authenticator::new(secret(), "bench", verifier)),
+            watching: Arc::default(),
             options: ServiceOptions { show_errors: true },
             stopping: stopping.clone(),
         };

@@ -31,7 +31,7 @@ const KILLS: &[usize] = &[1, 37, 150, 411, 593, 1200];
 /// Longest wait for anything; never reached unless something hangs.
 const HANGS: Duration = Duration::from_secs(60);
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// The program under test: CONCAVE_BIN, else the one beside this test.
 pub(super) fn program() -> PathBuf {
@@ -111,7 +111,7 @@ impl Drop for Server {
     }
 }
 
-fn token(data: &Path) -> String {
+pub(super) fn token(data: &Path) -> String {
     let data = data.join("data");
     let output = Command::new(program())
         .args(["token", "--user", "alice", "--ttl", "86400", "--data"])
@@ -203,7 +203,12 @@ struct Client {
     answers: watch::Sender<usize>,
 }
 
-async fn open(address: &str, session: u32, connections: u32, token: &str) -> Option<Socket> {
+pub(super) async fn open(
+    address: &str,
+    session: u32,
+    connections: u32,
+    token: &str,
+) -> Option<Socket> {
     let url = format!("ws://{address}/api/1.48.0/sync");
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.ok()?;
     let frames = [
@@ -219,12 +224,12 @@ async fn open(address: &str, session: u32, connections: u32, token: &str) -> Opt
     Some(socket)
 }
 
-async fn send(socket: &mut Socket, frame: &Json) -> Option<()> {
+pub(super) async fn send(socket: &mut Socket, frame: &Json) -> Option<()> {
     socket.send(Message::text(frame.to_string())).await.ok()
 }
 
 /// The next message of the protocol; `None`: the connection is over.
-async fn receive(socket: &mut Socket) -> Option<Json> {
+pub(super) async fn receive(socket: &mut Socket) -> Option<Json> {
     loop {
         match tokio::time::timeout(HANGS, socket.next()).await.expect("the server hangs")? {
             Ok(Message::Text(text)) => return serde_json::from_str(&text).ok(),

@@ -8,6 +8,7 @@ mod docs;
 mod identity;
 mod imports;
 mod live;
+mod observe;
 mod operate;
 mod program;
 mod providers;

@@ -105,6 +105,9 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) log: String,
     pub(crate) redact_errors: bool,
+    pub(crate) metrics_token: Option<String>,
+    /// Without effect beside a token.
+    pub(crate) metrics_open: bool,
 }
 
 /// The application that is compiled in.
@@ -156,6 +159,8 @@ impl Config {
             },
             log: values.text("log").to_owned(),
             redact_errors: values.is_on("redact-errors")?,
+            metrics_token: values.some("metrics-token"),
+            metrics_open: values.is_on("metrics-open")?,
         })
     }
 }

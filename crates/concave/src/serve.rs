@@ -13,6 +13,7 @@ use server::auth::{Authenticator, HttpFetch, Origins, Verifier, VerifierOptions,
 use server::http::operation::OutsideOrigins;
 use server::listen;
 use server::service::{Service, ServiceOptions};
+use server::watching::{MetricsAccess, Watching};
 use store::{SqliteOptions, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -105,6 +106,7 @@ async fn accept(config: &Config, runtime: Arc<Runtime>) -> Result<()> {
     let signals = Signals::new()?;
     let service = Service {
         authenticator: Arc::new(authenticator(config, &runtime)?),
+        watching: Arc::new(watching(config)),
         options: ServiceOptions { show_errors: !config.redact_errors },
         runtime: Arc::clone(&runtime),
         stopping: stopping.clone(),
@@ -186,6 +188,16 @@ impl Signals {
             _ = self.int.recv() => {}
         }
     }
+}
+
+/// What is counted from now on, and who may look.
+fn watching(config: &Config) -> Watching {
+    let metrics = match &config.metrics_token {
+        Some(token) => MetricsAccess::token(token),
+        None if config.metrics_open => MetricsAccess::Open,
+        None => MetricsAccess::AdminKey,
+    };
+    Watching::new(metrics, env::real().clock.now())
 }
 
 /// The development issuer, if it was asked for.

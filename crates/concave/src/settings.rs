@@ -355,6 +355,20 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "false",
         "Hide texts of errors and log lines from clients, as a production deployment does.",
     ),
+    Setting::new(
+        Group::Logs,
+        "metrics-token",
+        Kind::Text,
+        "",
+        "A token with which `/metrics` may be scraped: `Authorization: Bearer <token>`. An admin key may always.",
+    ),
+    Setting::new(
+        Group::Logs,
+        "metrics-open",
+        Kind::Switch,
+        "false",
+        "Let everybody who reaches the port scrape `/metrics`; without effect beside a token.",
+    ),
 ];
 
 #[cfg(test)]

@@ -86,6 +86,7 @@ pub struct Connection {
     session: Session<Caller>,
     live: LiveSession,
     caller: Caller,
+    client_session: Option<protocol::SessionId>,
     inbox: Inbox,
     show_errors: bool,
     /// A refresh that the session waits for, and since when.
@@ -114,11 +115,22 @@ impl Connection {
             runtime: Arc::clone(runtime),
             live,
             caller: Caller::default(),
+            client_session: None,
             inbox: Inbox { events: Arc::default(), waker },
             refresh: None,
             woken,
             out: Vec::new(),
         }
+    }
+
+    /// Its number among the live sessions of this process.
+    pub fn number(&self) -> u64 {
+        self.live.number()
+    }
+
+    /// The client's session, once it has said which.
+    pub fn client_session(&self) -> Option<protocol::SessionId> {
+        self.client_session
     }
 
     /// Where events for this connection are put.
@@ -217,6 +229,7 @@ impl Connection {
                 Output::Send(outgoing) => self.out.push(Out::Send(outgoing)),
                 Output::Connected(connect) => {
                     let (session, count) = (connect.session, connect.connection_count);
+                    self.client_session = Some(session);
                     tracing::debug!(%session, count, "connected");
                 }
                 Output::Verify(token) => self.out.push(Out::Verify(token)),
@@ -237,11 +250,12 @@ impl Connection {
         let request = call.request;
         let key = call.session.map(|session| RequestKey { session: session.0, request: request.0 });
         let call_id = call.call_id;
+        let parent = Parent::of_request(&call_id);
         let client =
             ClientCall { path: call.path.to_string(), args: call.args, caller: call.identity };
         let mut answer = Answer { inbox, request, call_id, runtime: Arc::downgrade(&self.runtime) };
         let done = Box::new(move |end| answer.give(end));
-        self.runtime.mutation(client, key, Parent::default(), done);
+        self.runtime.mutation(client, key, parent, done);
     }
 
     fn subscribe(&mut self, subscription: &Subscription<Caller>) {

@@ -8,8 +8,10 @@ pub mod connection;
 pub mod errors;
 pub mod http;
 pub mod listen;
+mod process;
 pub mod service;
 pub mod socket;
+pub mod watching;
 
 use std::sync::Arc;
 

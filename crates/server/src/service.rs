@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use value::Timestamp;
 
 use crate::auth::Authenticator;
+use crate::watching::Watching;
 
 /// The server's parts, shared by all connections.
 #[derive(Clone)]
@@ -17,6 +18,8 @@ pub struct Service {
     pub authenticator: Arc<Authenticator>,
     /// What an operator may set.
     pub options: ServiceOptions,
+    /// What is counted of sockets and requests, and who may look.
+    pub watching: Arc<Watching>,
     /// True once the server stops: sockets close, requests under way end.
     pub stopping: watch::Receiver<bool>,
 }

@@ -21,12 +21,14 @@ use tokio_stream::StreamExt as _;
 
 use crate::connection::{Connection, Event, Out};
 use crate::service::Service;
+use crate::watching::{CLOSED_WITHOUT_CODE, CLOSED_WITHOUT_FRAME, OpenSocket};
 use writer::{Writer, Written};
 
 struct Socket {
     service: Service,
     connection: Connection,
     writer: Writer,
+    open: OpenSocket,
 }
 
 /// Serves one socket until it is closed by either side.
@@ -38,11 +40,11 @@ pub async fn serve(socket: WebSocket, service: Service, client: ClientVersion) {
     let entropy = *service.entropy().first_chunk().expect("a seed is 32 bytes");
     let options = Options { client, entropy, show_errors: service.options.show_errors };
     let waker: functions::Waker = Arc::new(move || wake.notify_one());
-    let socket = Socket {
-        connection: Connection::new(&service.runtime, options, waker),
-        writer: Writer::start(sink, service.clone(), written),
-        service,
-    };
+    let version = options.client.to_string();
+    let connection = Connection::new(&service.runtime, options, waker);
+    let open = service.watching.sockets.open(connection.number(), version, service.now());
+    let writer = Writer::start(sink, service.clone(), written, Arc::clone(open.figures()));
+    let socket = Socket { connection, writer, open, service };
     socket.run(stream, drained, woken).await;
 }
 
@@ -79,6 +81,9 @@ impl Socket {
                 }
             }
             self.connection.turn();
+            if let Some(session) = self.connection.client_session() {
+                self.open.figures().names_session(session);
+            }
             self.carry_out();
         }
         // Its live queries are no longer anybody's while the last frames are written.
@@ -94,6 +99,16 @@ impl Socket {
     }
 
     fn message(&mut self, message: Option<Result<Message, axum::Error>>) {
+        let now = self.service.now();
+        match &message {
+            Some(Ok(Message::Text(text))) => self.open.figures().received(text.len(), now),
+            Some(Ok(Message::Binary(bytes))) => self.open.figures().received(bytes.len(), now),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.open.figures().heard(now),
+            Some(Ok(Message::Close(frame))) => {
+                self.open.closed(frame.as_ref().map_or(CLOSED_WITHOUT_CODE, |frame| frame.code));
+            }
+            Some(Err(_)) | None => self.open.closed(CLOSED_WITHOUT_FRAME),
+        }
         match message {
             Some(Ok(Message::Text(text))) => self.connection.input(Input::Frame(&text)),
             Some(Ok(Message::Binary(_))) => self.connection.input(Input::BinaryFrame),
@@ -118,7 +133,10 @@ impl Socket {
                 Out::Send(outgoing) => self.writer.send(outgoing),
                 Out::Verify(token) => self.verify(token),
                 Out::Action(call) => self.action(call),
-                Out::Close(close) => self.writer.close(close),
+                Out::Close(close) => {
+                    self.open.closed(close.code.unwrap_or(CLOSED_WITHOUT_CODE));
+                    self.writer.close(close);
+                }
             }
         }
     }
@@ -146,7 +164,7 @@ impl Socket {
             let (request, call_id) = (call.request, call.call_id);
             let client =
                 ClientCall { path: call.path.to_string(), args: call.args, caller: call.identity };
-            let end = runtime.action_async(client, Parent::default()).await;
+            let end = runtime.action_async(client, Parent::of_request(&call_id)).await;
             inbox.push(Event::Action { request, end, call_id });
         });
     }

@@ -81,7 +81,7 @@ pub struct LiveSessionView {
     pub admin: bool,
     /// The queries that it shows, by the client's number, with the number of the entry.
     pub queries: Vec<(u32, u64)>,
-    /// The timestamp that it was given last.
+    /// It is given nothing older: what it was given last, or what was durable when it last subscribed.
     pub last: Timestamp,
 }
 

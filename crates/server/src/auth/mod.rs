@@ -142,7 +142,7 @@ impl std::fmt::Debug for Credential {
     }
 }
 
-fn act_as(attributes: Map<String, Json>) -> Result<Arc<UserIdentity>, AuthError> {
+pub(crate) fn act_as(attributes: Map<String, Json>) -> Result<Arc<UserIdentity>, AuthError> {
     let identity = identity::of_attributes(attributes)
         .ok_or_else(|| AuthError::rejected(AuthCode::InvalidAuthHeader, ACTING_AS_NOBODY))?;
     Ok(Arc::new(identity))

@@ -295,12 +295,11 @@ impl Service {
         let caller = convert::for_functions(principal);
         let format = call.format;
         let call = ClientCall { path: call.path.to_string(), args: call.args, caller };
+        let parent = Parent::of_request(&id.0);
         let end = match kind {
-            FunctionKind::Query => self.runtime.query_async(call, at).await,
-            FunctionKind::Mutation => {
-                self.runtime.mutation_async(call, None, Parent::default()).await
-            }
-            FunctionKind::Action => self.runtime.action_async(call, Parent::default()).await,
+            FunctionKind::Query => self.runtime.query_from_async(call, at, parent).await,
+            FunctionKind::Mutation => self.runtime.mutation_async(call, None, parent).await,
+            FunctionKind::Action => self.runtime.action_async(call, parent).await,
         };
         self.answer(end, format, id)
     }

@@ -3,10 +3,12 @@
 //!     request ─► cors ─► time limit ─► Client, Principal, JsonBody ─► turn ─► calls ─► runtime
 //!                                                       └── HttpError (crate::errors)
 //!
-//! `calls` runs functions, `export` gives out all documents, `health` says what runs here, `operation`
-//! whether it is well, `dev_auth` gives tokens in development. Time
+//! `calls` runs functions, `export` gives out all documents, `admin` shows and changes what is there,
+//! `metrics` counts, `health` says what runs here, `operation` whether it is well, `dev_auth` gives tokens
+//! in development. Time
 //! and randomness come from `Service`, tokens are verified in `crate::auth`.
 
+mod admin;
 #[cfg(test)]
 mod bad_input;
 pub mod body;
@@ -18,6 +20,7 @@ mod export;
 mod formats;
 mod health;
 mod limits;
+mod metrics;
 pub mod operation;
 pub mod request;
 #[cfg(test)]
@@ -26,14 +29,16 @@ pub(crate) mod testing;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::middleware;
+use axum::middleware::{self, Next};
+use axum::response::Response;
 
 use crate::auth::Principal;
 use crate::auth::dev_issuer::DevIssuer;
 use crate::errors::HttpError;
 use crate::service::Service;
+use crate::watching::Watching;
 
 pub use cors::layer as cors;
 pub use limits::{BODIES_BYTES_MAX, REQUEST_TIMEOUT, REQUESTS_MAX};
@@ -45,12 +50,23 @@ pub fn router(service: Service, dev_issuer: Option<Arc<DevIssuer>>) -> Router {
         Some(issuer) => dev_auth::routes(service.clone(), issuer),
         None => Router::new(),
     };
+    let watching = Arc::clone(&service.watching);
     calls::routes()
         .merge(export::routes())
         .merge(health::routes())
+        .merge(metrics::routes())
+        .merge(admin::routes())
         .with_state(service)
         .merge(dev)
         .layer(middleware::from_fn_with_state(limits::Room::new(), limits::limit))
+        .layer(middleware::from_fn_with_state(watching, count))
+}
+
+/// Counts answers by status.
+async fn count(State(watching): State<Arc<Watching>>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    watching.answers.count(response.status().as_u16());
+    response
 }
 
 /// The principal behind a request. Refuses as `credentials::credential` and

@@ -1,6 +1,7 @@
 //! A small application over a runtime in memory, and the reading of its answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -36,6 +37,7 @@ pub(crate) const SECRET: [u8; 32] = [7; 32];
 pub(crate) struct World {
     pub(crate) router: Router,
     pub(crate) runtime: Arc<Runtime>,
+    pub(crate) service: Service,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) token: String,
     _folder: tempfile::TempDir,
@@ -94,6 +96,10 @@ fn notes() -> App {
             ctx.db().insert_into("notes", object! {"text" => note.text})?;
             Ok(())
         })
+        .mutation("notes:later", |ctx: &MutationCtx, note: Note| {
+            let args = object! {"text" => note.text};
+            ctx.scheduler().run_after(Duration::from_secs(60), "notes:add", args).map(|_| ())
+        })
         .internal_query("notes:secret", |_: &QueryCtx, (): ()| Ok(42.0))
         .action("dir/jobs:run", async |_: ActionCtx, (): ()| Ok(3.0))
 }
@@ -125,11 +131,12 @@ impl World {
         let service = Service {
             runtime: Arc::clone(&runtime),
             authenticator: Arc::new(authenticator),
+            watching: Arc::default(),
             options: ServiceOptions { show_errors: !redact },
             stopping,
         };
-        let router = crate::dev_router(service, Arc::new(issuer));
-        World { router, runtime, clock, token, _folder: folder, _stop: stop, pool }
+        let router = crate::dev_router(service.clone(), Arc::new(issuer));
+        World { router, runtime, service, clock, token, _folder: folder, _stop: stop, pool }
     }
 
     pub(crate) async fn send(&self, request: axum::http::request::Builder, body: &str) -> Response {

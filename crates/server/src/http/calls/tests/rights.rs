@@ -91,6 +91,7 @@ fn rows() -> Vec<Row> {
         view("/api/test_streaming_export_connection", "GET", json!(null)),
         view("/api/v1/data/sync", "POST", json!({})),
         view("/api/data_sync_cursor_from_deltas", "POST", json!({"cursor":NOW.0})),
+        row("/metrics", "GET", "/metrics", json!(null), Rule::Admin(Operation::ViewMetrics)),
         row("/dev-auth/token", "POST", "/dev-auth/token", json!({"user":"x"}), Rule::Near),
         row(
             "/dev-auth/.well-known/jwks.json",
@@ -102,6 +103,51 @@ fn rows() -> Vec<Row> {
         row("/api/sync", "GET", "/api/sync", json!(null), Rule::Socket),
         row("/api/{version}/sync", "GET", "/api/1.48.0/sync", json!(null), Rule::Socket),
     ]
+    .into_iter()
+    .chain(admin_rows())
+    .collect()
+}
+
+/// The admin endpoints. What is named does not exist where it must not be changed.
+fn admin_rows() -> Vec<Row> {
+    use Operation::{Control, RunInternalMutation, RunInternalQuery, WriteData};
+    use Operation::{ViewData, ViewLogs, ViewMetrics};
+    let none = json!(null);
+    let note = json!({"document":{"text":"x"}});
+    let run = |path: &str| json!({"path":path,"args":{"text":"x"}});
+    let count = json!({"path":"notes:count","args":{}});
+    let (tables, table) = ("tables", "tables/{table}/documents");
+    let (documents, document) = ("documents", "documents/{id}");
+    [
+        ("summary", "GET", "summary", none.clone(), ViewMetrics),
+        (tables, "GET", tables, none.clone(), ViewData),
+        (table, "GET", "tables/notes/documents", none.clone(), ViewData),
+        (table, "POST", "tables/notes/documents", note.clone(), WriteData),
+        (documents, "POST", documents, json!({"writes":[]}), WriteData),
+        (document, "GET", "documents/x", none.clone(), ViewData),
+        (document, "PATCH", "documents/x", json!({"fields":{}}), WriteData),
+        (document, "PUT", "documents/x", note, WriteData),
+        (document, "DELETE", "documents/x", none.clone(), WriteData),
+        ("functions", "GET", "functions", none.clone(), ViewData),
+        ("functions/run", "POST", "functions/run", count, RunInternalQuery),
+        ("functions/run", "POST", "functions/run", run("notes:add"), RunInternalMutation),
+        ("crons", "GET", "crons", none.clone(), ViewData),
+        ("scheduled", "GET", "scheduled", none.clone(), ViewData),
+        ("scheduled/cancel", "POST", "scheduled/cancel", json!({"all":true}), Control),
+        ("sessions", "GET", "sessions", none.clone(), ViewData),
+        ("live", "GET", "live", none.clone(), ViewData),
+        ("live/{number}", "GET", "live/x", none.clone(), ViewData),
+        ("executions", "GET", "executions", none, ViewLogs),
+    ]
+    .into_iter()
+    .map(|(route, method, path, body, operation)| {
+        // Once for each test process: a handful of short texts.
+        let whole = |rest: &str| -> &'static str {
+            Box::leak(format!("/api/concave/v1/{rest}").into_boxed_str())
+        };
+        Row { route: whole(route), ask: (method, whole(path), body), rule: Rule::Admin(operation) }
+    })
+    .collect()
 }
 
 /// What a credential is worth.
