@@ -26,6 +26,7 @@ use crate::auth::testing::FakeFetch;
 use crate::auth::{
     Admin, Authenticator, Holder, Verifier, VerifierOptions, admin_key, parse_config,
 };
+use crate::http::operation::{self, OutsideOrigins};
 use crate::service::{Service, ServiceOptions};
 
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000_000_000_000);
@@ -135,7 +136,10 @@ impl World {
             options: ServiceOptions { show_errors: !redact },
             stopping,
         };
-        let router = crate::dev_router(service.clone(), Arc::new(issuer));
+        let origins =
+            OutsideOrigins { clients: "http://a.example".into(), site: "http://b.example".into() };
+        let router = crate::dev_router(service.clone(), Arc::new(issuer))
+            .merge(operation::routes(service.clone(), origins));
         World { router, runtime, service, clock, token, _folder: folder, _stop: stop, pool }
     }
 

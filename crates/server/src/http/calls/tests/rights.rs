@@ -91,6 +91,15 @@ fn rows() -> Vec<Row> {
         view("/api/test_streaming_export_connection", "GET", json!(null)),
         view("/api/v1/data/sync", "POST", json!({})),
         view("/api/data_sync_cursor_from_deltas", "POST", json!({"cursor":NOW.0})),
+        row("/livez", "GET", "/livez", json!(null), Rule::Open),
+        row("/readyz", "GET", "/readyz", json!(null), Rule::Open),
+        row(
+            "/api/v1/get_canonical_urls",
+            "GET",
+            "/api/v1/get_canonical_urls",
+            json!(null),
+            Rule::Admin(Operation::ViewMetrics),
+        ),
         row("/metrics", "GET", "/metrics", json!(null), Rule::Admin(Operation::ViewMetrics)),
         row("/dev-auth/token", "POST", "/dev-auth/token", json!({"user":"x"}), Rule::Near),
         row(
