@@ -38,8 +38,6 @@ struct Row {
 
 fn rows() -> Vec<Row> {
     let row = |route, method, path, body, rule| Row { route, ask: (method, path, body), rule };
-    let view =
-        |route, method, body| row(route, method, route, body, Rule::Admin(Operation::ViewData));
     let call = |path: &str| json!({"path":path,"args":{"text":"x"}});
     let count = json!({"path":"notes:count","args":{}});
     let batch = json!({"queries":[count]});
@@ -83,14 +81,6 @@ fn rows() -> Vec<Row> {
             call("dir/jobs:run"),
             Rule::Admin(Operation::RunInternalAction),
         ),
-        view("/api/list_snapshot", "GET", json!(null)),
-        view("/api/list_snapshot", "POST", json!({})),
-        view("/api/document_deltas", "POST", json!({"cursor":NOW.0})),
-        view("/api/json_schemas", "GET", json!(null)),
-        view("/api/get_table_column_names", "GET", json!(null)),
-        view("/api/test_streaming_export_connection", "GET", json!(null)),
-        view("/api/v1/data/sync", "POST", json!({})),
-        view("/api/data_sync_cursor_from_deltas", "POST", json!({"cursor":NOW.0})),
         row("/livez", "GET", "/livez", json!(null), Rule::Open),
         row("/readyz", "GET", "/readyz", json!(null), Rule::Open),
         row(
@@ -113,8 +103,28 @@ fn rows() -> Vec<Row> {
         row("/api/{version}/sync", "GET", "/api/1.48.0/sync", json!(null), Rule::Socket),
     ]
     .into_iter()
+    .chain(export_rows())
     .chain(admin_rows())
     .collect()
+}
+
+/// Streaming export.
+fn export_rows() -> Vec<Row> {
+    let view = |route, method, body| Row {
+        route,
+        ask: (method, route, body),
+        rule: Rule::Admin(Operation::ViewData),
+    };
+    vec![
+        view("/api/list_snapshot", "GET", json!(null)),
+        view("/api/list_snapshot", "POST", json!({})),
+        view("/api/document_deltas", "POST", json!({"cursor":NOW.0})),
+        view("/api/json_schemas", "GET", json!(null)),
+        view("/api/get_table_column_names", "GET", json!(null)),
+        view("/api/test_streaming_export_connection", "GET", json!(null)),
+        view("/api/v1/data/sync", "POST", json!({})),
+        view("/api/data_sync_cursor_from_deltas", "POST", json!({"cursor":NOW.0})),
+    ]
 }
 
 /// The admin endpoints. What is named does not exist where it must not be changed.
