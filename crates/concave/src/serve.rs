@@ -10,7 +10,7 @@ use engine::{Engine, Options, TxError};
 use functions::{Application, Pool, Registry, Runtime, RuntimeParts};
 use server::auth::dev_issuer::DevIssuer;
 use server::auth::{Authenticator, HttpFetch, Origins, Verifier, VerifierOptions, parse_config};
-use server::http::operation::OutsideOrigins;
+use server::http::operation::{self, OutsideOrigins};
 use server::listen;
 use server::service::{Service, ServiceOptions};
 use server::watching::{MetricsAccess, Watching};
@@ -126,7 +126,7 @@ async fn accept(config: &Config, runtime: Arc<Runtime>) -> Result<()> {
     };
     let (address, site_address) = (listener.local_addr()?, site.local_addr()?);
     let origins = origins(config, address, site_address);
-    let router = router.merge(server::http::operation::routes(operated, origins));
+    let router = operation::beside(router, operated, origins);
     let limits = config.connections;
     let clients = listen::serve(listener, router, limits, stopping.clone());
     let site = listen::serve(site, server::site_router(), limits, stopping);

@@ -21,8 +21,15 @@ pub struct OutsideOrigins {
     pub site: String,
 }
 
-/// `/livez`, `/readyz` and `/api/v1/get_canonical_urls`.
-pub fn routes(service: Service, origins: OutsideOrigins) -> Router {
+/// `router` with `/livez`, `/readyz` and `/api/v1/get_canonical_urls`.
+///
+/// Of two merged routers the second one answers unknown paths: that is `router`, so that preflights and
+/// refusals there are still what pages of other origins can read.
+pub fn beside(router: Router, service: Service, origins: OutsideOrigins) -> Router {
+    routes(service, origins).layer(super::cors()).merge(router)
+}
+
+fn routes(service: Service, origins: OutsideOrigins) -> Router {
     Router::new()
         .route("/livez", get("alive\n"))
         .route("/readyz", get(ready))

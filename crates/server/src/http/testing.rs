@@ -138,8 +138,8 @@ impl World {
         };
         let origins =
             OutsideOrigins { clients: "http://a.example".into(), site: "http://b.example".into() };
-        let router = crate::dev_router(service.clone(), Arc::new(issuer))
-            .merge(operation::routes(service.clone(), origins));
+        let router = crate::dev_router(service.clone(), Arc::new(issuer));
+        let router = operation::beside(router, service.clone(), origins);
         World { router, runtime, service, clock, token, _folder: folder, _stop: stop, pool }
     }
 
