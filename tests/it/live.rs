@@ -150,3 +150,58 @@ fn who_was_answered_subscribes_to_nothing_older_than_the_answer() {
     let (_, count) = value(&mut answered, Timestamp(0), 0).unwrap();
     assert_eq!(count, Value::from(1.0));
 }
+
+#[test]
+fn a_session_of_many_queries_is_not_woken_by_each_of_them() {
+    let world = world();
+    let (mut session, woken) = session(&world);
+    for query in 0..500 {
+        let room = format!("room {query}");
+        session.subscribe(query, spec("messages:list", object! { "room" => room }));
+    }
+    assert!(session.poll(Timestamp(0)).unwrap().is_none());
+    let (mut polls, mut covered) = (0, None);
+    while covered.is_none() {
+        let before = woken.load(Ordering::Relaxed);
+        assert!(world.runtime.run_work(0), "somebody is waited for");
+        if woken.load(Ordering::Relaxed) > before {
+            polls += 1;
+            covered = session.poll(Timestamp(0)).unwrap();
+        }
+    }
+    assert_eq!(covered.unwrap().results.len(), 500);
+    assert!(polls <= 2, "{polls} looks at 500 queries");
+    // Whatever is shown then wakes it again.
+    let before = woken.load(Ordering::Relaxed);
+    let ts = commit(
+        &world,
+        "messages:send",
+        object! { "room" => "room 7", "author" => "x", "body" => "hi", "n" => 1.0 },
+    );
+    world.settle();
+    assert!(woken.load(Ordering::Relaxed) > before);
+    let covered = session.poll(ts).unwrap().unwrap();
+    assert_eq!((covered.ts, covered.results.len()), (ts, 500));
+}
+
+#[test]
+fn two_queries_of_one_session_share_an_entry_until_both_are_gone() {
+    let world = world();
+    let (mut session, _) = session(&world);
+    let list = || spec("messages:list", object! { "room" => "a" });
+    session.subscribe(0, list());
+    session.subscribe(1, list());
+    // Again under the same number: still two.
+    session.subscribe(1, list());
+    assert!(session.poll(Timestamp(0)).unwrap().is_none());
+    world.settle();
+    assert_eq!(session.poll(Timestamp(0)).unwrap().unwrap().results.len(), 2);
+    assert_eq!(world.runtime.live().stats().entries, 1);
+    session.unsubscribe(0);
+    let ts = commit(&world, "messages:send", message("x", 5.0));
+    world.settle();
+    let (shown, list) = value(&mut session, ts, 1).unwrap();
+    assert_eq!((shown, list.as_array().unwrap().len()), (ts, 1));
+    session.unsubscribe(1);
+    assert_eq!(world.runtime.live().stats().entries, 0);
+}

@@ -1,7 +1,7 @@
 //! One live query: its key, its results, and who shows it.
 
 use std::any::Any;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -143,7 +143,8 @@ pub(crate) struct Entry {
     pub(crate) journal: Option<Arc<str>>,
     pub(crate) results: VecDeque<Valid>,
     pub(crate) running: BTreeSet<Timestamp>,
-    pub(crate) sessions: BTreeSet<SessionId>,
+    /// Who shows it, and with how many queries.
+    pub(crate) sessions: BTreeMap<SessionId, usize>,
     pub(crate) runs: u64,
     pub(crate) failures: u32,
     /// The newest runs, oldest first.
@@ -184,7 +185,7 @@ impl Entry {
             identity,
             results: VecDeque::new(),
             running: BTreeSet::new(),
-            sessions: BTreeSet::new(),
+            sessions: BTreeMap::new(),
             runs: 0,
             failures: 0,
             history: VecDeque::new(),

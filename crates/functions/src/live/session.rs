@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use value::{Timestamp, Value};
 
-use super::entry::LiveResult;
+use super::entry::{EntryId, LiveResult};
 use super::start_all;
 use crate::error::Error;
 use crate::runtime::{Caller, Runtime};
@@ -49,6 +49,9 @@ pub(crate) struct SessionState {
     pub(crate) waker: Waker,
     /// It asked and got nothing, or not the newest: wake it also when nothing changed.
     pub(crate) waiting: bool,
+    /// An entry without which it cannot be given anything: until that one has a result, others need not
+    /// wake it. Else a session would look at all its queries whenever one of them has run.
+    pub(crate) blocked_by: Option<EntryId>,
     /// It is given nothing older: the last timestamp it was given, and what was durable when it last
     /// subscribed.
     pub(crate) floor: Timestamp,

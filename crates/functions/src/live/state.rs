@@ -82,6 +82,7 @@ impl State {
             queries: BTreeMap::new(),
             waker,
             waiting: false,
+            blocked_by: None,
             floor: Timestamp::MIN,
             target: None,
         };
@@ -92,9 +93,8 @@ impl State {
 
     pub(crate) fn close_session(&mut self, id: SessionId) {
         let Some(session) = self.sessions.remove(&id) else { return };
-        let shown: BTreeSet<EntryId> = session.queries.values().map(|q| q.entry).collect();
-        for entry in shown {
-            self.leave(entry, id);
+        for shown in session.queries.into_values() {
+            self.leave(shown.entry, id);
         }
     }
 
@@ -141,10 +141,7 @@ impl State {
     pub(crate) fn unsubscribe(&mut self, id: SessionId, query: u32) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let Some(gone) = session.queries.remove(&query) else { return };
-        let still = session.queries.values().any(|shown| shown.entry == gone.entry);
-        if !still {
-            self.leave(gone.entry, id);
-        }
+        self.leave(gone.entry, id);
     }
 
     /// Takes commits into account.
@@ -245,7 +242,7 @@ impl State {
         if entry.failures >= RUN_FAILURES_MAX {
             entry.failures = 0;
             entry.broken = Some(error.clone());
-            return (runs, self.to_wake(id, true));
+            return (runs, self.wakers(id));
         }
         self.after_change(id, &mut runs);
         (runs, Vec::new())
@@ -257,7 +254,7 @@ impl State {
         let Some(entry) = self.remove(id) else { return (Vec::new(), Vec::new()) };
         self.identity_readers.insert(Arc::clone(&entry.key.path));
         let mut runs = Vec::new();
-        for session in entry.sessions {
+        for session in entry.sessions.into_keys() {
             let Some(state) = self.sessions.get(&session) else { continue };
             let shown = state.queries.iter().filter(|(_, shown)| shown.entry == id);
             let moved: Vec<_> = shown.map(|(query, s)| (*query, Arc::clone(&s.spec))).collect();
@@ -298,8 +295,9 @@ impl State {
         // Another entry is behind: when its run ends the session must look again, whatever it gives.
         let is_ahead = |ts| shown.iter().any(|entry| self.is_ahead(*entry, ts));
         let waiting = common.is_none_or(is_ahead);
+        let blocked_by = common.is_none().then(|| self.blocking(&shown, floor)).flatten();
         let Some(session) = self.sessions.get_mut(&id) else { return (Ok(None), runs) };
-        session.waiting = waiting;
+        (session.waiting, session.blocked_by) = (waiting, blocked_by);
         let Some(ts) = common else {
             if floor > self.head {
                 self.waiting_for_head.push(id);
@@ -342,6 +340,13 @@ impl State {
             }
             ts = lower;
         }
+    }
+
+    /// An entry that has nothing at or above `floor`: the last one, since runs are begun in order.
+    fn blocking(&self, shown: &BTreeSet<EntryId>, floor: Timestamp) -> Option<EntryId> {
+        let has_some = |entry: &Entry| entry.results.iter().any(|it| it.last(self.head) >= floor);
+        let mut last_first = shown.iter().rev();
+        last_first.find(|id| self.entries.get(id).is_some_and(|entry| !has_some(entry))).copied()
     }
 
     /// Starts what is needed for the entries to have a timestamp in common.
@@ -395,20 +400,15 @@ impl State {
 
     /// Shows a query to a session; gives its entry.
     fn show(&mut self, id: SessionId, query: u32, spec: Arc<QuerySpec>) -> EntryId {
-        let before = self.sessions.get(&id).and_then(|s| s.queries.get(&query)).map(|s| s.entry);
         let caller = self.sessions.get(&id).map(|s| s.caller.clone()).unwrap_or_default();
         let entry = self.resolve(&spec, &caller);
+        let Some(session) = self.sessions.get_mut(&id) else { return entry };
+        let before = session.queries.insert(query, Subscription { spec, entry });
         if let Some(entry) = self.entries.get_mut(&entry) {
-            entry.sessions.insert(id);
+            *entry.sessions.entry(id).or_default() += 1;
         }
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.queries.insert(query, Subscription { spec, entry });
-            let left = before.filter(|before| {
-                *before != entry && session.queries.values().all(|shown| shown.entry != *before)
-            });
-            if let Some(left) = left {
-                self.leave(left, id);
-            }
+        if let Some(before) = before {
+            self.leave(before.entry, id);
         }
         entry
     }
@@ -441,8 +441,14 @@ impl State {
         id
     }
 
+    /// One query less of a session shows an entry.
     fn leave(&mut self, id: EntryId, session: SessionId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(queries) = entry.sessions.get_mut(&session) else { return };
+        *queries -= 1;
+        if *queries > 0 {
+            return;
+        }
         entry.sessions.remove(&session);
         if !entry.sessions.is_empty() {
             return;
@@ -515,11 +521,26 @@ impl State {
         self.by_key.insert(shared, id);
     }
 
+    /// Those for whom the result of a run may matter.
     fn to_wake(&self, id: EntryId, changed: bool) -> Vec<Waker> {
         let Some(entry) = self.entries.get(&id) else { return Vec::new() };
-        let sessions = entry.sessions.iter().filter_map(|session| self.sessions.get(session));
-        let woken = sessions.filter(|session| changed || session.waiting);
-        woken.map(|session| Arc::clone(&session.waker)).collect()
+        let ids = entry.sessions.keys();
+        let sessions = ids.filter_map(|session| Some((session, self.sessions.get(session)?)));
+        let woken = sessions.filter(|(session, state)| {
+            let is_blocked = state.blocked_by.filter(|by| *by != id).is_some_and(|by| {
+                let by = self.entries.get(&by);
+                by.is_some_and(|entry| entry.sessions.contains_key(session))
+            });
+            !is_blocked && (changed || state.waiting)
+        });
+        woken.map(|(_, state)| Arc::clone(&state.waker)).collect()
+    }
+
+    /// Everybody who shows an entry.
+    fn wakers(&self, id: EntryId) -> Vec<Waker> {
+        let sessions = self.entries.get(&id).into_iter().flat_map(|entry| entry.sessions.keys());
+        let states = sessions.filter_map(|session| self.sessions.get(session));
+        states.map(|state| Arc::clone(&state.waker)).collect()
     }
 
     fn number(&mut self) -> u64 {
