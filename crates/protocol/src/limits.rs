@@ -12,6 +12,10 @@ pub use value::limits::ARGUMENTS_BYTES_MAX as ARGS_BYTES_MAX;
 /// Mutations that wait for their turn (official).
 pub const MUTATIONS_QUEUED_MAX: usize = 1000;
 
+/// How long one mutation may take from its start, repetitions included (official). The client comes
+/// back and sends it again; if it has committed meanwhile, that is its answer.
+pub const MUTATION_MS_MAX: i64 = 60_000;
+
 /// Actions that run at the same time (official).
 pub const ACTIONS_RUNNING_MAX: usize = 1000;
 

@@ -43,7 +43,7 @@ use crate::error::{ErrorClass, LastMessage, SystemError, cut};
 use crate::ids::{QueryId, RequestId, SessionId, Version};
 use crate::limits::{
     ANSWER_BYTES_WAITING_MAX, ERROR_TEXT_BYTES_MAX, HELD_BYTES_MAX, MESSAGES_WAITING_MAX,
-    PEER_SILENT_MS_MAX, PING_AFTER_MS, REPLAY_WAIT_MS,
+    MUTATION_MS_MAX, PEER_SILENT_MS_MAX, PING_AFTER_MS, REPLAY_WAIT_MS,
 };
 use crate::outgoing::Outgoing;
 use crate::result::CallError;
@@ -99,6 +99,8 @@ pub struct Session<I> {
     answers: UnreadAnswers,
     held_bytes: usize,
     call_ids: u64,
+    /// The time of the input that is being handled.
+    now_ms: i64,
     last_sent_ms: i64,
     last_received_ms: i64,
 }
@@ -154,6 +156,7 @@ impl<I: Clone> Session<I> {
             answers: UnreadAnswers::default(),
             held_bytes: 0,
             call_ids: 0,
+            now_ms,
             last_sent_ms: now_ms,
             last_received_ms: now_ms,
         }
@@ -165,6 +168,7 @@ impl<I: Clone> Session<I> {
         if self.closed {
             return out;
         }
+        self.now_ms = now_ms;
         if let Err(error) = self.step(now_ms, input, &mut out) {
             self.close(&error, &mut out);
         }
@@ -194,6 +198,9 @@ impl<I: Clone> Session<I> {
         let mut deadline = silent;
         if self.transitions_waiting == 0 {
             deadline = deadline.min(self.last_sent_ms.saturating_add(PING_AFTER_MS));
+        }
+        if let Some(running) = &self.mutation {
+            deadline = deadline.min(running.since_ms.saturating_add(MUTATION_MS_MAX));
         }
         if let (false, Some(since)) = (self.begun, self.due_since_ms) {
             deadline = deadline.min(since.saturating_add(REPLAY_WAIT_MS));
@@ -365,6 +372,11 @@ impl<I: Clone> Session<I> {
         if now_ms.saturating_sub(self.last_received_ms) >= PEER_SILENT_MS_MAX {
             let class = ErrorClass::ClientDisconnect;
             return Err(SystemError::new(class, "ClientDisconnected", "nothing received"));
+        }
+        if let Some(running) = &self.mutation
+            && now_ms.saturating_sub(running.since_ms) >= MUTATION_MS_MAX
+        {
+            return Err(SystemError::internal("a mutation takes too long"));
         }
         // Behind a transition that is being written, a ping would only queue up.
         let silent = now_ms.saturating_sub(self.last_sent_ms) >= PING_AFTER_MS;

@@ -21,6 +21,8 @@ pub(super) struct QueuedMutation<I> {
 /// The mutation that runs.
 pub(super) struct RunningMutation {
     request: RequestId,
+    /// When it was started, in Unix milliseconds.
+    pub(super) since_ms: i64,
     /// Known to have committed here, and not answered yet.
     pub(super) committed: Option<Timestamp>,
 }
@@ -127,7 +129,8 @@ impl<I: Clone> Session<I> {
             self.held_bytes = self.held_bytes.saturating_sub(bytes);
             match call {
                 Ok(call) => {
-                    self.mutation = Some(RunningMutation { request, committed: None });
+                    self.mutation =
+                        Some(RunningMutation { request, since_ms: self.now_ms, committed: None });
                     out.push(Output::Mutation(call));
                 }
                 Err(error) => {

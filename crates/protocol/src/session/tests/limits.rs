@@ -207,6 +207,22 @@ fn answers_without_a_question_are_ignored() {
 }
 
 #[test]
+fn a_mutation_that_does_not_end_ends_the_connection() {
+    let mut session = session();
+    for request in 0..2 {
+        session.handle(1000, Input::Frame(&call("Mutation", request)));
+    }
+    session.handle(50_000, done(0, "null"));
+    session.handle(61_000, Input::Tick);
+    assert!(!session.is_closed(), "the second one has its own time");
+    assert!(session.deadline_ms() <= 110_000);
+    session.handle(109_999, Input::Tick);
+    assert!(!session.is_closed());
+    let out = session.handle(110_000, Input::Tick);
+    assert_eq!(out, [close(Some(1011), "InternalServerError")]);
+}
+
+#[test]
 fn errors_keep_their_text_where_the_deployment_hides_it() {
     let mut session = session();
     let text = r#"{"type":"Action","requestId":3,"udfPath":"a:b","args":[{"$x":1}]}"#;
@@ -233,7 +249,11 @@ fn the_deadline_is_the_next_thing_that_time_alone_causes() {
     assert_eq!(session.deadline_ms(), 16_500, "the first transition waits for a mutation");
     assert_eq!(session.flush(16_500), [Output::Refresh { at_least: Timestamp(0) }]);
     session.handle(16_600, Input::Refreshed { ts: Timestamp(3), results: vec![] });
-    assert_eq!(session.deadline_ms(), 136_000, "no ping behind a transition, but silence counts");
+    assert_eq!(session.deadline_ms(), 76_000, "no ping behind a transition, but the mutation");
     session.handle(17_000, Input::Drained);
     assert_eq!(session.deadline_ms(), 31_600);
+    session.handle(17_000, done(0, "null"));
+    session.flush(17_000);
+    session.handle(17_000, Input::Refreshed { ts: Timestamp(9), results: vec![] });
+    assert_eq!(session.deadline_ms(), 136_000, "silence counts");
 }
