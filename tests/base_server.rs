@@ -62,6 +62,7 @@ fn main() -> Result<()> {
             runtime,
             authenticator: Arc::new(Authenticator::new(secret, "base", verifier)),
             watching: Arc::default(),
+            codecs: Arc::default(),
             options: ServiceOptions { show_errors: true },
             stopping: stopping.clone(),
         };

@@ -69,6 +69,7 @@ pub(crate) fn serve(async_runtime: &tokio::runtime::Runtime, data: &Path) -> Res
             runtime: Arc::clone(&runtime),
             authenticator: Arc::new(Authenticator::new(secret(), "bench", verifier)),
             watching: Arc::default(),
+            codecs: Arc::default(),
             options: ServiceOptions { show_errors: true },
             stopping: stopping.clone(),
         };

@@ -58,3 +58,23 @@ fn the_development_issuer_gives_tokens_on_this_machine() {
     let answer = ask(&server, &request);
     assert!(answer.contains(" 200 ") && answer.contains("\"token\":\"ey"), "{answer}");
 }
+
+#[test]
+fn open_sockets_are_told_that_it_stops() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    let upgrade = "GET /api/sync HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(upgrade.as_bytes()).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    assert!(server.terminate().success());
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert!(rest.ends_with(b"\x88\x10\x03\xe9ServerShutdown"), "{}", rest.escape_ascii());
+}

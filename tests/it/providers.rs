@@ -150,6 +150,7 @@ impl Stage {
             watching: Arc::default(),
             runtime,
             authenticator: Arc::new(Authenticator::new(secret, "stage", verifier)),
+            codecs: Arc::default(),
             options: ServiceOptions { show_errors: true },
             stopping: stopping.clone(),
         };

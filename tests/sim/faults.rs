@@ -37,6 +37,16 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
+    /// Reasons of closes that only a failing store, or a clock that jumps, explains.
+    pub(crate) fn close_reasons(&self) -> impl Iterator<Item = &'static str> {
+        let of_store: &[_] = &["CommitterFullError", "InternalServerError", "OutOfRetention"];
+        let store = of_store.iter().filter(|_| self.store > 0);
+        // Of queries and of mutations that take too long.
+        let of_time: &[_] = &["SystemTimeoutError", "InternalServerError"];
+        let jumps = of_time.iter().filter(|_| self.jumps > 0);
+        store.chain(jumps).copied()
+    }
+
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let mut sometimes = |most: u64| if rng.chance(50) { rng.below(most) + 1 } else { 0 };
         let (cuts, store, crashes) = (sometimes(30), sometimes(20), sometimes(10));

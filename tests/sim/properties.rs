@@ -7,10 +7,8 @@ use tests::client::{Client, Outcome, Seen, Who};
 use tests::world::{Fresh, Judge, World};
 use value::Timestamp;
 
+use crate::faults::Faults;
 use crate::model::{Done, Model, plain};
-
-/// Reasons of closes that only a failing store explains.
-const STORE_REASONS: &[&str] = &["CommitterFullError", "InternalServerError", "OutOfRetention"];
 
 /// A query as a client showed it at a timestamp.
 struct Shown {
@@ -35,7 +33,7 @@ pub(crate) struct Properties {
 
 impl Properties {
     /// A client has read a message.
-    pub(crate) fn seen(&mut self, world: &World, client: &Client, seen: &Seen, faulty: bool) {
+    pub(crate) fn seen(&mut self, world: &World, client: &Client, seen: &Seen, faults: &Faults) {
         match seen {
             Seen::Transition { ts, .. } => {
                 assert!(*ts <= world.on_disk(), "a transition shows what is not on disk");
@@ -59,8 +57,8 @@ impl Properties {
                 }
             }
             Seen::Closed(code, reason) => {
-                let known = STORE_REASONS.iter().any(|known| reason.starts_with(known));
-                assert!(faulty && known, "{}: closed with {code:?} {reason:?}", client.name);
+                let known = faults.close_reasons().any(|known| reason.starts_with(known));
+                assert!(known, "{}: closed with {code:?} {reason:?}", client.name);
             }
             Seen::AnsweredAgain { outcome, ts, before: (before, first), path, .. } => {
                 let same = outcome == first && *ts == Some(*before);

@@ -342,8 +342,7 @@ impl Sim {
             if self.trace {
                 print!("c{client} sees {seen:?} ");
             }
-            let faulty = self.faults.store > 0;
-            self.properties.seen(&self.world, &self.clients[client], &seen, faulty);
+            self.properties.seen(&self.world, &self.clients[client], &seen, &self.faults);
             if self.rng.chance(30) {
                 break;
             }

@@ -107,6 +107,7 @@ async fn accept(config: &Config, runtime: Arc<Runtime>) -> Result<()> {
     let service = Service {
         authenticator: Arc::new(authenticator(config, &runtime)?),
         watching: Arc::new(watching(config)),
+        codecs: Arc::default(),
         options: ServiceOptions { show_errors: !config.redact_errors },
         runtime: Arc::clone(&runtime),
         stopping: stopping.clone(),

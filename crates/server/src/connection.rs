@@ -15,8 +15,8 @@ use functions::{
 };
 use parking_lot::Mutex;
 use protocol::{
-    Call, Close, Input, Options, Outgoing, Output, RequestId, Session, Subscription, SystemError,
-    Token, Verified,
+    Call, Close, ErrorClass, Input, Options, Outgoing, Output, RequestId, Session, Subscription,
+    SystemError, Token, Verified,
 };
 use value::Timestamp;
 
@@ -24,6 +24,10 @@ use crate::socket::convert;
 
 /// How long a refresh may wait for a timestamp that the server has not reached yet, in milliseconds.
 pub const AHEAD_MS_MAX: i64 = 5_000;
+
+/// How long a transition may be under way, in milliseconds. A client that hears only pings believes that
+/// what it shows is up to date; one that is sent away comes back, and meanwhile knows that it waits.
+pub const REFRESH_MS_MAX: i64 = 9_000;
 
 /// What is to be done outside.
 pub enum Out {
@@ -59,6 +63,8 @@ pub enum Event {
         /// Its id in logs and error texts.
         call_id: String,
     },
+    /// Work for this connection was lost: it ends, and its client comes back.
+    Failed(SystemError),
 }
 
 /// Where events wait, in order, until the connection takes them.
@@ -147,7 +153,7 @@ impl Connection {
     pub fn deadline_ms(&self) -> i64 {
         let deadline = self.session.deadline_ms();
         match self.refresh {
-            Some((_, since)) => deadline.min(since + AHEAD_MS_MAX + 1),
+            Some((at_least, since)) => deadline.min(since + self.patience_ms(at_least) + 1),
             None => deadline,
         }
     }
@@ -187,19 +193,33 @@ impl Connection {
                     self.input(Input::Refreshed { ts: covered.ts, results });
                     self.flush();
                 }
-                Ok(None) => return self.check_ahead(at_least, since),
+                Ok(None) => return self.check_wait(at_least, since),
                 Err(error) => self.input(Input::Failed(convert::system(&error))),
             }
         }
     }
 
-    /// A client that has seen what this server has not is sent away after a while.
-    fn check_ahead(&mut self, at_least: Timestamp, since: i64) {
-        let ahead = at_least > self.runtime.live().head();
-        if ahead && to_ms(self.runtime.now()) - since > AHEAD_MS_MAX {
-            let text = "the client has seen a timestamp that this server has not";
-            self.input(Input::Failed(SystemError::internal(text)));
+    /// Nobody waits forever: not for a timestamp that this server does not have, and not for a query
+    /// that does not end.
+    fn check_wait(&mut self, at_least: Timestamp, since: i64) {
+        if to_ms(self.runtime.now()) - since <= self.patience_ms(at_least) {
+            return;
         }
+        let error = if self.is_ahead(at_least) {
+            SystemError::internal("the client has seen a timestamp that this server has not")
+        } else {
+            let text = "the queries of this client take too long";
+            SystemError::new(ErrorClass::Overloaded, "SystemTimeoutError", text)
+        };
+        self.input(Input::Failed(error));
+    }
+
+    fn patience_ms(&self, at_least: Timestamp) -> i64 {
+        if self.is_ahead(at_least) { AHEAD_MS_MAX } else { REFRESH_MS_MAX }
+    }
+
+    fn is_ahead(&self, at_least: Timestamp) -> bool {
+        at_least > self.runtime.live().head()
     }
 
     fn take_events(&mut self) {
@@ -214,6 +234,7 @@ impl Connection {
                     let outcome = convert::action(end, &call_id, self.show_errors);
                     self.input(Input::ActionDone { request, outcome });
                 }
+                Event::Failed(error) => self.input(Input::Failed(error)),
             }
         }
     }

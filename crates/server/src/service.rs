@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use value::Timestamp;
 
 use crate::auth::Authenticator;
+use crate::socket::Codecs;
 use crate::watching::Watching;
 
 /// The server's parts, shared by all connections.
@@ -22,6 +23,8 @@ pub struct Service {
     pub watching: Arc<Watching>,
     /// True once the server stops: sockets close, requests under way end.
     pub stopping: watch::Receiver<bool>,
+    /// Compression, shared by all sockets.
+    pub codecs: Arc<Codecs>,
 }
 
 /// What an operator may set.

@@ -1,59 +1,102 @@
-//! One sync socket: a loop around a [`Connection`], and a writer.
+//! One sync socket: a loop around a [`Connection`], a reader and a writer.
+//!
+//!     bytes ─► Reader ─► Connection ─► Writer (a task) ─► bytes
+//!                            ▲  └─► tokens, actions (tasks)
+//!                            └────── their answers, live queries, time
 //!
 //! The loop never waits for the socket to take bytes: the writer does, and tells when a transition is
-//! out. Application pings come from this same loop, so a socket whose loop is dead falls silent.
+//! out. Pings of both kinds come from this same loop, so a socket whose loop is stuck falls silent, and
+//! one whose loop is lost to a panic is closed.
 
 pub(crate) mod convert;
+mod frame;
+mod reader;
+#[cfg(test)]
+mod tests;
 pub mod upgrade;
 mod writer;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{Message, WebSocket};
 use functions::{Caller, ClientCall, Parent};
 use futures_util::FutureExt as _;
-use futures_util::stream::SplitStream;
-use protocol::limits::PING_FRAME_EVERY_MS;
-use protocol::{Call, ClientVersion, ErrorClass, Input, Options, SystemError, Token, Verified};
+use protocol::limits::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, PING_FRAME_EVERY_MS};
+use protocol::{
+    Call, ClientVersion, Close, ErrorClass, Input, Options, SystemError, Token, Verified,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf};
 use tokio::sync::{Notify, mpsc};
-use tokio_stream::StreamExt as _;
 
-use crate::connection::{Connection, Event, Out};
+use crate::connection::{Connection, Event, Inbox, Out};
 use crate::service::Service;
 use crate::watching::{CLOSED_WITHOUT_CODE, CLOSED_WITHOUT_FRAME, OpenSocket};
+pub use frame::Codecs;
+use frame::{Decoder, Deflater, Encoder, Extension, Incoming};
+use reader::{Event as Read, Reader};
 use writer::{Writer, Written};
+
+/// Messages that are taken before the others get a turn. All that is at hand is taken first, so that
+/// what a client sends in one burst is one step; but no client sends forever.
+const MESSAGES_AT_ONCE_MAX: usize = 1024;
 
 struct Socket {
     service: Service,
     connection: Connection,
     writer: Writer,
+    /// How the socket closes if not as the connection says: the rule that the peer broke, or its own
+    /// code given back.
+    last_word: Option<Close>,
+    /// The peer says nothing more.
+    ended: bool,
     open: OpenSocket,
 }
 
 /// Serves one socket until it is closed by either side.
-pub async fn serve(socket: WebSocket, service: Service, client: ClientVersion) {
-    let (sink, stream) = futures_util::StreamExt::split(socket);
+async fn serve<S>(stream: S, extension: Option<Extension>, service: Service, client: ClientVersion)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (read, write) = tokio::io::split(stream);
+    let codecs = &service.codecs;
+    let decoder =
+        Decoder::new(FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, extension.map(|_| Arc::clone(codecs)));
+    let deflater = extension.map(|extension| Deflater::new(Arc::clone(codecs), extension));
+    let mut reader = Reader::new(read, decoder);
     let woken = Arc::new(Notify::new());
     let wake = Arc::clone(&woken);
-    let (written, drained) = mpsc::unbounded_channel();
+    let (written, mut drained) = mpsc::unbounded_channel();
     let entropy = *service.entropy().first_chunk().expect("a seed is 32 bytes");
     let options = Options { client, entropy, show_errors: service.options.show_errors };
     let waker: functions::Waker = Arc::new(move || wake.notify_one());
     let version = options.client.to_string();
     let connection = Connection::new(&service.runtime, options, waker);
     let open = service.watching.sockets.open(connection.number(), version, service.now());
-    let writer = Writer::start(sink, service.clone(), written, Arc::clone(open.figures()));
-    let socket = Socket { connection, writer, open, service };
-    socket.run(stream, drained, woken).await;
+    let (encoder, figures) = (Encoder::new(deflater), Arc::clone(open.figures()));
+    let writer = Writer::start(write, encoder, service.clone(), written, figures);
+    let mut socket = Socket { service, connection, writer, last_word: None, ended: false, open };
+    let run = AssertUnwindSafe(socket.run(&mut reader, &mut drained, &woken));
+    if run.catch_unwind().await.is_err() {
+        tracing::error!("a connection panicked and is closed");
+        let ending = SystemError::internal("").ending();
+        socket.open.closed(ending.code.unwrap_or(CLOSED_WITHOUT_CODE));
+        socket.writer.close(Close { code: ending.code, reason: ending.reason });
+    }
+    let Socket { connection, writer, ended, open: _open, .. } = socket;
+    // Its live queries are no longer anybody's while the last frames are written.
+    drop(connection);
+    if writer.finish().await && !ended {
+        reader.linger().await;
+    }
 }
 
 impl Socket {
-    async fn run(
-        mut self,
-        mut stream: SplitStream<WebSocket>,
-        mut drained: mpsc::UnboundedReceiver<Written>,
-        woken: Arc<Notify>,
+    async fn run<S: AsyncRead + AsyncWrite + Send>(
+        &mut self,
+        reader: &mut Reader<ReadHalf<S>>,
+        drained: &mut mpsc::UnboundedReceiver<Written>,
+        woken: &Notify,
     ) {
         let mut stopping = self.service.stopping.clone();
         let mut ping =
@@ -66,7 +109,7 @@ impl Socket {
                 Some(written) = drained.recv() => self.written(&written),
                 _ = stopping.wait_for(|stopping| *stopping) => self.connection.input(Input::Shutdown),
                 () = woken.notified() => {}
-                message = stream.next() => self.message(message),
+                event = reader.next() => self.read(event),
                 _ = ping.tick() => self.writer.ping(),
                 () = tokio::time::sleep(deadline) => self.connection.input(Input::Tick),
             }
@@ -74,52 +117,77 @@ impl Socket {
             while let Ok(written) = drained.try_recv() {
                 self.written(&written);
             }
-            while !self.connection.is_closed() {
-                match stream.next().now_or_never() {
-                    Some(message) => self.message(message),
-                    None => break,
-                }
+            let mut taken = 0;
+            while taken < MESSAGES_AT_ONCE_MAX && !self.connection.is_closed() {
+                let Some(event) = reader.next().now_or_never() else { break };
+                self.read(event);
+                taken += 1;
             }
             self.connection.turn();
             if let Some(session) = self.connection.client_session() {
                 self.open.figures().names_session(session);
             }
             self.carry_out();
+            if taken == MESSAGES_AT_ONCE_MAX {
+                tokio::task::yield_now().await;
+            }
         }
-        // Its live queries are no longer anybody's while the last frames are written.
-        drop(self.connection);
-        self.writer.finish().await;
     }
 
     fn written(&mut self, written: &Written) {
         match written {
             Written::Transition => self.connection.input(Input::Drained),
-            Written::Broken => self.connection.input(Input::PeerClosed),
+            Written::Broken => {
+                self.ended = true;
+                self.connection.input(Input::PeerClosed);
+            }
         }
     }
 
-    fn message(&mut self, message: Option<Result<Message, axum::Error>>) {
-        let now = self.service.now();
-        match &message {
-            Some(Ok(Message::Text(text))) => self.open.figures().received(text.len(), now),
-            Some(Ok(Message::Binary(bytes))) => self.open.figures().received(bytes.len(), now),
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.open.figures().heard(now),
-            Some(Ok(Message::Close(frame))) => {
-                self.open.closed(frame.as_ref().map_or(CLOSED_WITHOUT_CODE, |frame| frame.code));
+    fn read(&mut self, event: Read) {
+        self.count(&event);
+        match event {
+            Read::Incoming(Incoming::Text(text)) => self.connection.input(Input::Frame(&text)),
+            Read::Incoming(Incoming::Binary(_)) => self.connection.input(Input::BinaryFrame),
+            Read::Incoming(Incoming::Ping(payload)) => {
+                self.writer.pong(payload);
+                self.connection.input(Input::Alive);
             }
-            Some(Err(_)) | None => self.open.closed(CLOSED_WITHOUT_FRAME),
-        }
-        match message {
-            Some(Ok(Message::Text(text))) => self.connection.input(Input::Frame(&text)),
-            Some(Ok(Message::Binary(_))) => self.connection.input(Input::BinaryFrame),
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.connection.input(Input::Alive),
-            Some(Ok(Message::Close(_))) | None => self.connection.input(Input::PeerClosed),
-            Some(Err(error)) => {
-                tracing::debug!(%error, "a socket failed");
-                let failed = SystemError::internal(error.to_string());
-                self.connection.input(Input::Failed(failed));
+            Read::Incoming(Incoming::Pong) | Read::Bytes => self.connection.input(Input::Alive),
+            Read::Incoming(Incoming::Close(code)) => {
+                let echo = Close { code, reason: String::new() };
+                self.ended = true;
+                self.end(Some(echo));
+            }
+            Read::End => {
+                self.ended = true;
+                self.end(None);
+            }
+            Read::Violation(violation) => {
+                tracing::debug!(%violation, "a client broke the rules of WebSocket");
+                let reason = violation.reason.to_owned();
+                self.end(Some(Close { code: Some(violation.code), reason }));
             }
         }
+    }
+
+    fn count(&self, event: &Read) {
+        let (figures, now) = (self.open.figures(), self.service.now());
+        match event {
+            Read::Incoming(Incoming::Text(text)) => figures.received(text.len(), now),
+            Read::Incoming(Incoming::Binary(bytes)) => figures.received(*bytes, now),
+            Read::Incoming(Incoming::Ping(_) | Incoming::Pong) | Read::Bytes => figures.heard(now),
+            Read::Incoming(Incoming::Close(code)) => {
+                self.open.closed(code.unwrap_or(CLOSED_WITHOUT_CODE));
+            }
+            Read::End => self.open.closed(CLOSED_WITHOUT_FRAME),
+            Read::Violation(_) => {}
+        }
+    }
+
+    fn end(&mut self, last_word: Option<Close>) {
+        self.last_word = self.last_word.take().or(last_word);
+        self.connection.input(Input::PeerClosed);
     }
 
     fn until_deadline(&self) -> Duration {
@@ -134,6 +202,7 @@ impl Socket {
                 Out::Verify(token) => self.verify(token),
                 Out::Action(call) => self.action(call),
                 Out::Close(close) => {
+                    let close = self.last_word.take().unwrap_or(close);
                     self.open.closed(close.code.unwrap_or(CLOSED_WITHOUT_CODE));
                     self.writer.close(close);
                 }
@@ -142,7 +211,7 @@ impl Socket {
     }
 
     fn verify(&self, token: Token) {
-        let (service, inbox) = (self.service.clone(), self.connection.inbox());
+        let (service, promise) = (self.service.clone(), Promise::new(&self.connection));
         tokio::spawn(async move {
             let credential = convert::credential(token);
             let now = service.now();
@@ -154,18 +223,45 @@ impl Socket {
                 }
                 Err(error) => Verified::Rejected { message: error.to_string() },
             };
-            inbox.push(Event::Verified(verified));
+            promise.keep(Event::Verified(verified));
         });
     }
 
     fn action(&self, call: Call<Caller>) {
-        let (inbox, runtime) = (self.connection.inbox(), Arc::clone(&self.service.runtime));
+        let promise = Promise::new(&self.connection);
+        let runtime = Arc::clone(&self.service.runtime);
         tokio::spawn(async move {
             let (request, call_id) = (call.request, call.call_id);
             let client =
                 ClientCall { path: call.path.to_string(), args: call.args, caller: call.identity };
             let end = runtime.action_async(client, Parent::of_request(&call_id)).await;
-            inbox.push(Event::Action { request, end, call_id });
+            promise.keep(Event::Action { request, end, call_id });
         });
+    }
+}
+
+/// An answer that a task owes its connection. Lost with the task, it ends the connection: else that
+/// would wait for it forever.
+struct Promise {
+    inbox: Option<Inbox>,
+}
+
+impl Promise {
+    fn new(connection: &Connection) -> Promise {
+        Promise { inbox: Some(connection.inbox()) }
+    }
+
+    fn keep(mut self, event: Event) {
+        if let Some(inbox) = self.inbox.take() {
+            inbox.push(event);
+        }
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if let Some(inbox) = self.inbox.take() {
+            inbox.push(Event::Failed(SystemError::internal("a task of the connection was lost")));
+        }
     }
 }

@@ -133,6 +133,7 @@ impl World {
             runtime: Arc::clone(&runtime),
             authenticator: Arc::new(authenticator),
             watching: Arc::default(),
+            codecs: Arc::default(),
             options: ServiceOptions { show_errors: !redact },
             stopping,
         };
