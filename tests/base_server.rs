@@ -1,17 +1,21 @@
-//! The `base` application as a server of its own, for clients' tests of what the presence application
-//! does not have: actions.
+//! The `base` application as a server of its own, for tests of what the presence application does not
+//! have: actions, bursts of jobs, and how often bodies ran.
 //!
-//!     base-server DATA [PORT]
+//!     base-server DATA [PORT] [--retention-seconds N] [--head-seconds N]
 //!
-//! Says `listening on http://ADDRESS` when it is ready, as the program does.
+//! Says `listening on http://ADDRESS` when it is ready, as the program does, and has its development
+//! issuer. `server:state` is an action that tells what bodies ran and what is held.
 
-use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use engine::{Clock, Engine, Env, Options, Random};
-use functions::{InstanceSecret, Pool, Runtime, RuntimeParts};
-use server::auth::{Authenticator, HttpFetch, Verifier, VerifierOptions};
+use functions::{ActionCtx, App, InstanceSecret, Pool, Runtime, RuntimeParts};
+use server::auth::dev_issuer::DevIssuer;
+use server::auth::{Authenticator, HttpFetch, Verifier, VerifierOptions, parse_config};
+use server::listen::ConnectionLimits;
 use server::service::{Service, ServiceOptions};
 use store::{SqliteOptions, SqliteStore};
 use value::Timestamp;
@@ -36,13 +40,65 @@ impl Random for SystemRandom {
     }
 }
 
+struct Args {
+    data: PathBuf,
+    port: u16,
+    retention: Option<Duration>,
+    head_timeout: Option<Duration>,
+}
+
+impl Args {
+    fn read() -> Result<Args> {
+        let mut args = std::env::args().skip(1).peekable();
+        let data = args.next().context("usage: base-server DATA [PORT] [--NAME SECONDS]…")?;
+        let port = args.next_if(|next| !next.starts_with("--"));
+        let mut read = Args {
+            data: PathBuf::from(data),
+            port: port.map_or(Ok(0), |port| port.parse())?,
+            retention: None,
+            head_timeout: None,
+        };
+        while let Some(name) = args.next() {
+            let seconds = args.next().with_context(|| format!("{name} needs a value"))?;
+            let value = Some(Duration::from_secs(seconds.parse()?));
+            match name.as_str() {
+                "--retention-seconds" => read.retention = value,
+                "--head-seconds" => read.head_timeout = value,
+                other => bail!("no option {other}"),
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// The base application, and an action that tells about the server itself.
+fn application(runtime: &Arc<OnceLock<Arc<Runtime>>>) -> App {
+    let runtime = Arc::clone(runtime);
+    tests::app::base().action("server:state", move |_: ActionCtx, (): ()| {
+        let runtime = Arc::clone(runtime.get().expect("it runs since before anybody can ask"));
+        async move {
+            let live = runtime.live().stats();
+            Ok(tests::app::ServerState {
+                executions: tests::app::executions(),
+                shown: live.entries as f64,
+                idle: live.idle as f64,
+                sessions: live.sessions as f64,
+            })
+        }
+    })
+}
+
 fn main() -> Result<()> {
-    let data = std::env::args().nth(1).context("usage: base-server DATA [PORT]")?;
-    let port = std::env::args().nth(2).map_or(Ok(0), |port| port.parse::<u16>())?;
-    let store = Arc::new(SqliteStore::open(data, &SqliteOptions::default())?);
+    let args = Args::read()?;
+    let store = Arc::new(SqliteStore::open(&args.data, &SqliteOptions::default())?);
     let env = Env { clock: Arc::new(WallClock), random: Arc::new(SystemRandom) };
-    let engine = Engine::open(store, env, Options::default())?;
-    let application = tests::app::base().build()?;
+    let mut options = Options::default();
+    if let Some(retention) = args.retention {
+        options.retention_ns = u64::try_from(retention.as_nanos())?;
+    }
+    let engine = Engine::open(store, env, options)?;
+    let running = Arc::new(OnceLock::new());
+    let application = application(&running).build()?;
     engine.apply_schema(application.schema.context("the base application has tables")?)?;
     let secret = InstanceSecret::new([7; 32]);
     let runtime = Runtime::new(RuntimeParts {
@@ -51,13 +107,20 @@ fn main() -> Result<()> {
         secret: secret.clone(),
         instance_name: Arc::from("base"),
     });
+    let _ = running.set(Arc::clone(&runtime));
     let _pool = Pool::start(&runtime, 2)?;
+    let issuer = DevIssuer::open(&args.data)?;
+    let config = serde_json::json!({ "providers": [issuer.provider()] });
     let fetch = Arc::new(HttpFetch::new());
-    let verifier = Verifier::new(Vec::new(), fetch, VerifierOptions::default());
+    let verifier = Verifier::new(parse_config(&config)?, fetch, VerifierOptions::default());
+    let mut limits = ConnectionLimits::default();
+    limits.head_timeout = args.head_timeout.unwrap_or(limits.head_timeout);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
-        println!("listening on http://{}", listener.local_addr()?);
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", args.port)).await?;
         let (_stop, stopping) = tokio::sync::watch::channel(false);
+        let due = Arc::clone(&runtime);
+        tokio::spawn(async move { due.run_due().await.expect("jobs run") });
+        println!("listening on http://{}", listener.local_addr()?);
         let service = Service {
             runtime,
             authenticator: Arc::new(Authenticator::new(secret, "base", verifier)),
@@ -66,8 +129,8 @@ fn main() -> Result<()> {
             options: ServiceOptions { show_errors: true },
             stopping: stopping.clone(),
         };
-        let limits = server::listen::ConnectionLimits::default();
-        server::listen::serve(listener, server::router(service), limits, stopping).await;
+        let router = server::dev_router(service, Arc::new(issuer));
+        server::listen::serve(listener, router, limits, stopping).await;
         Ok(())
     })
 }

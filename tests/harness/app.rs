@@ -4,12 +4,15 @@
 //! a simulation uses it to run something else there.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use functions::{
     AnyDocument, App, Doc, Id, MutationCtx, Order, PaginationOptions, PaginationResult, QueryCtx,
     Result, Shape, application_error, error, object,
 };
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use value::DocumentId;
 
@@ -39,6 +42,31 @@ pub fn pause() {
     if let Some(hook) = hook {
         hook();
     }
+}
+
+/// How often the bodies of some queries ran in this process.
+static EXECUTIONS: Mutex<BTreeMap<String, f64>> = Mutex::new(BTreeMap::new());
+
+/// How often the bodies of `list`, `count` and `me` ran in this process.
+pub fn executions() -> BTreeMap<String, f64> {
+    EXECUTIONS.lock().clone()
+}
+
+fn ran(name: &str) {
+    *EXECUTIONS.lock().entry(name.to_owned()).or_default() += 1.0;
+}
+
+/// What a server of this application tells about itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Shape)]
+pub struct ServerState {
+    /// How often bodies ran, by name: see [`executions`].
+    pub executions: BTreeMap<String, f64>,
+    /// Live queries that somebody shows.
+    pub shown: f64,
+    /// Live queries that are kept for whoever comes.
+    pub idle: f64,
+    /// Sockets with live queries.
+    pub sessions: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Shape)]
@@ -135,6 +163,12 @@ struct Later {
 }
 
 #[derive(Deserialize, Shape)]
+struct Burst {
+    burst: f64,
+    jobs: f64,
+}
+
+#[derive(Deserialize, Shape)]
 struct Table {
     table: String,
 }
@@ -184,12 +218,14 @@ pub fn base() -> App {
         .mutation("counters:drop", drop_counter)
         .mutation("counters:fail", fail)
         .mutation("jobs:later", later)
+        .mutation("jobs:burst", burst)
         .internal_mutation("jobs:tick", tick)
         .action("counters:act", act)
         .action("counters:actAndThrow", act_and_throw)
 }
 
 fn list(ctx: &QueryCtx, args: Room) -> Result<Vec<Doc<Message>>> {
+    ran("list");
     let rows = ctx.db().query::<Message>().with_index("by_room", |q| q.eq("room", &args.room));
     pause();
     rows.collect()
@@ -242,6 +278,7 @@ fn value_of(ctx: &QueryCtx, name: &str) -> Result<f64> {
 }
 
 fn count(ctx: &QueryCtx, args: Name) -> Result<value::Value> {
+    ran("count");
     let counter = find(ctx, &args.name)?;
     pause();
     Ok(counter.map_or(value::Value::Null, |counter| value::Value::from(counter.value)))
@@ -261,6 +298,7 @@ fn subject(ctx: &QueryCtx) -> Result<value::Value> {
 }
 
 fn me(ctx: &QueryCtx, (): ()) -> Result<value::Value> {
+    ran("me");
     subject(ctx)
 }
 
@@ -385,9 +423,18 @@ fn fail(ctx: &MutationCtx, args: Name) -> Result<f64> {
 
 /// Has a row written later.
 fn later(ctx: &MutationCtx, args: Later) -> Result<()> {
-    let delay = std::time::Duration::from_millis(args.ms as u64);
+    let delay = Duration::from_millis(args.ms as u64);
     ctx.scheduler().run_after(delay, "jobs:tick", object! { "name" => args.name })?;
     pause();
+    Ok(())
+}
+
+/// Has many rows written now, each by a job of its own.
+fn burst(ctx: &MutationCtx, args: Burst) -> Result<()> {
+    for job in 0..args.jobs as u64 {
+        let name = format!("{}/{job}", args.burst);
+        ctx.scheduler().run_after(Duration::ZERO, "jobs:tick", object! { "name" => name })?;
+    }
     Ok(())
 }
 

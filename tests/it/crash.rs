@@ -6,15 +6,15 @@
 //! answers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
+use tests::process::Process;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -44,10 +44,7 @@ pub(super) fn program() -> PathBuf {
     path
 }
 
-pub(super) struct Server {
-    child: Child,
-    pub(super) address: String,
-}
+pub(super) struct Server(Process);
 
 impl Server {
     pub(super) fn start(data: &Path) -> Self {
@@ -70,44 +67,23 @@ impl Server {
     }
 
     fn start_as(mut program: Command, data: &Path) -> Self {
-        let log =
-            std::fs::File::options().create(true).append(true).open(data.join("log")).unwrap();
-        let mut child = program
+        program
             .args(["serve", "--app", "presence", "--dev-auth", "--port", "0", "--site-port", "0"])
             .arg("--data")
-            .arg(data.join("data"))
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdout.read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on http://").map(str::to_owned);
-        let log = || std::fs::read_to_string(data.join("log")).unwrap_or_default();
-        let address = address.unwrap_or_else(|| panic!("it did not start: {line:?} {}", log()));
-        Self { child, address }
+            .arg(data.join("data"));
+        Self(Process::start(program, &data.join("log")))
     }
 
-    /// No goodbye.
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    pub(super) fn address(&self) -> &str {
+        &self.0.address
     }
 
-    /// Asks it to end, and waits until it has.
-    pub(super) fn terminate(mut self) -> ExitStatus {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        self.child.wait().unwrap()
+    fn kill(self) {
+        self.0.kill();
     }
-}
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // A test that fails must not leave it behind; one that has ended already says so.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub(super) fn terminate(self) -> ExitStatus {
+        self.0.terminate()
     }
 }
 
@@ -371,11 +347,11 @@ async fn what_was_acknowledged_survives_kills_and_is_there_once() {
     let mut server = Server::start(data);
     let token = token(data);
     let conversation =
-        call(&server.address, &token, "conversations:create", json!({ "memberIds": [] }));
+        call(server.address(), &token, "conversations:create", json!({ "memberIds": [] }));
     let conversation = conversation.await.as_str().unwrap().to_owned();
     let record = Arc::new(Mutex::new(Record::default()));
     let (answers, mut answered) = watch::channel(0_usize);
-    let (address, addresses) = watch::channel(server.address.clone());
+    let (address, addresses) = watch::channel(server.address().to_owned());
     let callers = (0..CALLERS).map(|number| {
         let caller = Caller {
             number,
@@ -413,15 +389,15 @@ async fn what_was_acknowledged_survives_kills_and_is_there_once() {
         }
         let acknowledged = record.lock().answered.clone();
         server = Server::start(data);
-        let found = stored(&server.address, &token, &conversation).await;
+        let found = stored(server.address(), &token, &conversation).await;
         check(&found, &record.lock(), &acknowledged);
-        address.send_replace(server.address.clone());
+        address.send_replace(server.address().to_owned());
     }
     record.lock().draining = true;
     for task in tasks.into_iter().chain(callers) {
         tokio::time::timeout(HANGS, task).await.expect("a client hangs").unwrap();
     }
-    let found = stored(&server.address, &token, &conversation).await;
+    let found = stored(server.address(), &token, &conversation).await;
     let record = record.lock();
     check(&found, &record, &record.answered);
     let missing = record.sent.iter().filter(|body| !found.iter().any(|(there, _)| there == *body));

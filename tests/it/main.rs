@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "in tests a panic is the answer")]
 
+mod answers;
+mod bad_input;
 mod corpus;
 mod crash;
 mod docs;

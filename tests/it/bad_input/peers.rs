@@ -1,0 +1,152 @@
+//! Connections that are slow, half closed, or far too busy.
+
+use std::net::Shutdown;
+
+use serde_json::json;
+use tests::wire::{Frame, Wire, mutation, post, soon};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+use super::{Row, Target, answered, run, told};
+
+/// Heads that never end, at a time.
+const SLOW_HEADS: usize = 50;
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = frames();
+    rows.extend(closings());
+    rows.extend(crowds());
+    rows
+}
+
+async fn opened(target: &Target, number: u64) -> Wire {
+    let mut wire = Wire::open(&target.address).await.unwrap();
+    wire.connect(7_000_000_000 + number, 0).await;
+    wire
+}
+
+/// Bytes as they stand, behind the handshake of a socket.
+async fn bytes(target: Target, bytes: Vec<u8>) -> Vec<String> {
+    let mut wire = opened(&target, 0).await;
+    wire.stream().write_all(&bytes).await.unwrap();
+    told(&mut wire, 1).await
+}
+
+/// Frames that are none.
+fn frames() -> Vec<Row> {
+    let raw = |name, frame: &'static [u8], gets: &str| {
+        run(name, &[gets], move |target| bytes(target, frame.to_vec()))
+    };
+    let internal = "closed 1011 InternalServerError";
+    vec![
+        run("a binary frame", &[internal], |target| async move {
+            let mut wire = opened(&target, 0).await;
+            wire.raw(Message::binary(vec![1, 2, 3])).await;
+            told(&mut wire, 1).await
+        }),
+        raw(
+            "a frame that says 17 MB",
+            &[0x81, 0xff, 0, 0, 0, 0, 1, 16, 0, 0, 1, 2, 3, 4],
+            internal,
+        ),
+        raw("a frame without a mask", b"\x81\x02{}", internal),
+        raw("reserved bits", b"\xf1\x80\x01\x02\x03\x04", internal),
+        raw("an unknown kind of frame", b"\x83\x80\x01\x02\x03\x04", internal),
+        raw("half a ping", b"\x09\x80\x01\x02\x03\x04", internal),
+        raw("a part without a beginning", b"\x80\x80\x01\x02\x03\x04", internal),
+        raw("text that is none", b"\x81\x82\x00\x00\x00\x00\xff\xfe", internal),
+    ]
+}
+
+/// Ends of many kinds.
+fn closings() -> Vec<Row> {
+    vec![
+        run("a goodbye of a kind of its own", &["gone"], |target| async move {
+            let mut wire = opened(&target, 0).await;
+            let frame = CloseFrame { code: 4999.into(), reason: "x".into() };
+            wire.raw(Message::Close(Some(frame))).await;
+            told(&mut wire, 1).await
+        }),
+        run("a socket that is closed on one side", &["gone"], |target| async move {
+            let mut wire = opened(&target, 0).await;
+            wire.stream().shutdown().await.unwrap();
+            loop {
+                match wire.next().await {
+                    Frame::Message(_) => {}
+                    Frame::Gone => return vec!["gone".to_owned()],
+                    Frame::Closed(code, reason) => {
+                        return vec![format!("closed {code:?} {reason}")];
+                    }
+                }
+            }
+        }),
+        run("a request that is closed on one side", &["200 {*}"], |target| async move {
+            let body = r#"{"path":"counters:count","args":{"name":"none"}}"#;
+            let mut stream = TcpStream::connect(&target.address).await.unwrap();
+            stream.write_all(post("/api/query", "", body).as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut answer = String::new();
+            soon("an answer", stream.read_to_string(&mut answer)).await.unwrap();
+            vec![answered(&answer)]
+        }),
+        run(
+            "half a body, then the end",
+            &["400 BadJsonBody: error reading a body from connection"],
+            |target| async move {
+                let mut stream = TcpStream::connect(&target.address).await.unwrap();
+                let half = post("/api/query", "", &" ".repeat(100));
+                stream.write_all(&half.as_bytes()[..half.len() - 50]).await.unwrap();
+                stream.shutdown().await.unwrap();
+                let mut answer = String::new();
+                soon("an answer", stream.read_to_string(&mut answer)).await.unwrap();
+                vec![answered(&answer)]
+            },
+        ),
+        run("a reset in the middle of a mutation", &[], |target| async move {
+            let mut wire = opened(&target, 1).await;
+            wire.send(&mutation(0, "counters:incr", json!({ "name": "reset" }))).await;
+            let stream = std::mem::replace(
+                wire.stream(),
+                TcpStream::connect(&target.address).await.unwrap(),
+            );
+            let stream = stream.into_std().unwrap();
+            stream.shutdown(Shutdown::Both).unwrap();
+            Vec::new()
+        }),
+        run(
+            "a mutation that is sent again on another socket",
+            &["0 = 1.0", "0 = 1.0"],
+            |target| async move {
+                let mut seen = Vec::new();
+                for _ in 0..2 {
+                    let mut wire = opened(&target, 2).await;
+                    let answer = wire.mutate(0, "counters:incr", json!({ "name": "again" })).await;
+                    seen.push(format!("0 = {}", answer["result"]));
+                }
+                seen
+            },
+        ),
+    ]
+}
+
+/// Much of something.
+fn crowds() -> Vec<Row> {
+    vec![run("heads that never end", &["408"], |target| async move {
+        let mut open = Vec::new();
+        for _ in 0..SLOW_HEADS {
+            let mut stream = TcpStream::connect(&target.address).await.unwrap();
+            stream.write_all(b"POST /api/query HTTP/1.1\r\nHost: x\r\nX-").await.unwrap();
+            open.push(stream);
+        }
+        let mut answers = Vec::new();
+        for mut stream in open {
+            let mut answer = String::new();
+            soon("an answer", stream.read_to_string(&mut answer)).await.unwrap();
+            answers.push(answered(&answer));
+        }
+        answers.dedup();
+        answers
+    })]
+}
