@@ -10,7 +10,7 @@ NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 CLIENTS := tests/clients
 
 .DEFAULT_GOAL := help
-.PHONY: help run test rust-tests client-tests fmt lint sim bench fuzz deny
+.PHONY: help run test rust-tests client-tests fmt lint sim soak bench fuzz deny
 # The clients' suites wait more than they work, so that they run side by side.
 CLIENT_SUITES := npm-newest npm-1.30 npm-1.17 python-client rust-client
 .PHONY: $(CLIENT_SUITES)
@@ -62,6 +62,10 @@ lint: ## formatting and lints, warnings are errors
 
 sim: ## the seeded simulation; SEED=… repeats one run
 	$(if $(SEED),SEED=$(SEED)) cargo test --locked -p tests --test sim -- --nocapture
+
+soak: ## long runs against a release build; MINUTES=… for how long, 10 without
+	cargo build --release --locked -p tests --bin base-server
+	MINUTES=$(or $(MINUTES),10) cargo test --release --locked -p tests --test soak -- --nocapture --test-threads 1
 
 bench: ## the workloads of docs/benchmarks.md, in a release build
 	cargo build --release --locked -p benches -p concave
