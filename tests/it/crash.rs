@@ -44,7 +44,10 @@ pub(super) fn program() -> PathBuf {
     path
 }
 
-pub(super) struct Server(Process);
+pub(super) struct Server {
+    process: Process,
+    pub(super) address: String,
+}
 
 impl Server {
     pub(super) fn start(data: &Path) -> Self {
@@ -71,19 +74,16 @@ impl Server {
             .args(["serve", "--app", "presence", "--dev-auth", "--port", "0", "--site-port", "0"])
             .arg("--data")
             .arg(data.join("data"));
-        Self(Process::start(program, &data.join("log")))
-    }
-
-    pub(super) fn address(&self) -> &str {
-        &self.0.address
+        let process = Process::start(program, &data.join("log"));
+        Self { address: process.address.clone(), process }
     }
 
     fn kill(self) {
-        self.0.kill();
+        self.process.kill();
     }
 
     pub(super) fn terminate(self) -> ExitStatus {
-        self.0.terminate()
+        self.process.terminate()
     }
 }
 
@@ -347,11 +347,11 @@ async fn what_was_acknowledged_survives_kills_and_is_there_once() {
     let mut server = Server::start(data);
     let token = token(data);
     let conversation =
-        call(server.address(), &token, "conversations:create", json!({ "memberIds": [] }));
+        call(&server.address, &token, "conversations:create", json!({ "memberIds": [] }));
     let conversation = conversation.await.as_str().unwrap().to_owned();
     let record = Arc::new(Mutex::new(Record::default()));
     let (answers, mut answered) = watch::channel(0_usize);
-    let (address, addresses) = watch::channel(server.address().to_owned());
+    let (address, addresses) = watch::channel(server.address.clone());
     let callers = (0..CALLERS).map(|number| {
         let caller = Caller {
             number,
@@ -389,15 +389,15 @@ async fn what_was_acknowledged_survives_kills_and_is_there_once() {
         }
         let acknowledged = record.lock().answered.clone();
         server = Server::start(data);
-        let found = stored(server.address(), &token, &conversation).await;
+        let found = stored(&server.address, &token, &conversation).await;
         check(&found, &record.lock(), &acknowledged);
-        address.send_replace(server.address().to_owned());
+        address.send_replace(server.address.clone());
     }
     record.lock().draining = true;
     for task in tasks.into_iter().chain(callers) {
         tokio::time::timeout(HANGS, task).await.expect("a client hangs").unwrap();
     }
-    let found = stored(server.address(), &token, &conversation).await;
+    let found = stored(&server.address, &token, &conversation).await;
     let record = record.lock();
     check(&found, &record, &record.answered);
     let missing = record.sent.iter().filter(|body| !found.iter().any(|(there, _)| there == *body));

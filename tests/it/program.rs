@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::crash::Server;
 
 fn ask(server: &Server, request: &str) -> String {
-    let mut stream = TcpStream::connect(server.address()).unwrap();
+    let mut stream = TcpStream::connect(&server.address).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -19,7 +19,7 @@ fn requests_that_never_end_do_not_keep_it_from_stopping() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start(data.path());
     let half = |request: &str| {
-        let mut stream = TcpStream::connect(server.address()).unwrap();
+        let mut stream = TcpStream::connect(&server.address).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         stream
     };
@@ -36,7 +36,7 @@ fn it_serves_again_after_it_ran_out_of_file_descriptors() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start_with_files(64, data.path());
     let open: Vec<TcpStream> =
-        (0..100).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+        (0..100).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
     let log = data.path().join("log");
     while !std::fs::read_to_string(&log).unwrap().contains("no connections can be accepted") {
         std::thread::sleep(Duration::from_millis(1));
