@@ -1,0 +1,3 @@
+//! TypeScript functions on an embedded engine: a plug-in of functions.
+
+pub mod heap;
