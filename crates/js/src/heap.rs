@@ -10,7 +10,7 @@
 
 mod arena;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::null_mut;
 use std::time::Duration;
@@ -97,8 +97,8 @@ struct Outside {
     /// When the running JavaScript must end, by the host's clock.
     deadline: Cell<Duration>,
     stopped: Cell<Option<Stop>>,
-    /// Rejected promises that nobody handles yet.
-    unhandled: Cell<usize>,
+    /// Rejected promises that nobody handles yet, by address, with their reasons.
+    unhandled: RefCell<Vec<(usize, qjs::JSValue)>>,
 }
 
 /// A function of the realm, found once. Good until its heap is thawed from an image made before it.
@@ -117,7 +117,7 @@ impl Heap {
             compiling: Cell::new(false),
             deadline: Cell::new(Duration::MAX),
             stopped: Cell::new(None),
-            unhandled: Cell::new(0),
+            unhandled: RefCell::default(),
         });
         // SAFETY: the arena outlives the runtime, which is never used after it; `outside` has a fixed
         // address and lives as long as the heap.
@@ -234,7 +234,7 @@ impl Heap {
                     return Err(failed);
                 }
                 if state == qjs::JSPromiseStateEnum_JS_PROMISE_REJECTED {
-                    heap.outside.unhandled.set(0);
+                    heap.forget_unhandled();
                     return Err(heap.describe(reason));
                 }
                 heap.free(reason);
@@ -267,6 +267,20 @@ impl Heap {
         }
     }
 
+    /// Takes a property off the global object.
+    #[expect(unsafe_code, reason = "calls the engine")]
+    pub fn remove_global(&mut self, name: &str) {
+        let name = c_string(name);
+        // SAFETY: the atom is freed after its use.
+        unsafe {
+            let global = qjs::JS_GetGlobalObject(self.context);
+            let atom = qjs::JS_NewAtom(self.context, name.as_ptr());
+            qjs::JS_DeleteProperty(self.context, global, atom, 0);
+            qjs::JS_FreeAtom(self.context, atom);
+            qjs::JS_FreeValue(self.context, global);
+        }
+    }
+
     /// Calls a function with texts; its result as a text, or None for `null` and `undefined`.
     /// `time` is what its JavaScript may take.
     pub fn call(
@@ -285,11 +299,27 @@ impl Heap {
         })
     }
 
-    /// Runs what promises wait for, until nothing is left. Gives how many rejections nobody handles.
-    pub fn run_jobs(&mut self, host: &mut dyn Host, time: Duration) -> Result<usize, Failed> {
+    /// Runs what promises wait for, until nothing is left.
+    pub fn run_jobs(&mut self, host: &mut dyn Host, time: Duration) -> Result<(), Failed> {
+        self.enter(host, time, Heap::jobs_within)
+    }
+
+    /// What `function` makes of the reason of the first rejection that nobody handles; None: all are
+    /// handled.
+    pub fn unhandled(
+        &mut self,
+        function: Handle,
+        host: &mut dyn Host,
+        time: Duration,
+    ) -> Result<Option<String>, Failed> {
+        let reason = self.outside.unhandled.borrow().first().map(|(_, reason)| *reason);
+        let Some(reason) = reason else { return Ok(None) };
         self.enter(host, time, |heap| {
-            heap.jobs_within()?;
-            Ok(heap.outside.unhandled.get())
+            let mut args = [heap.again(reason)];
+            let value = heap.call_raw(function, &mut args)?;
+            let text = heap.text(value);
+            heap.free(value);
+            text
         })
     }
 
@@ -305,7 +335,8 @@ impl Heap {
     pub fn thaw(&mut self) {
         let image = self.image.as_ref().expect("a heap is frozen before it is thawed");
         self.arena.restore(image);
-        self.outside.unhandled.set(0);
+        // Their values are gone with everything else.
+        self.outside.unhandled.borrow_mut().clear();
         self.outside.stopped.set(None);
         self.arena.take_refused();
     }
@@ -442,6 +473,19 @@ impl Heap {
         Failed::Thrown { message: message.unwrap_or_default(), stack: stack.unwrap_or_default() }
     }
 
+    fn forget_unhandled(&mut self) {
+        for (_, reason) in self.outside.unhandled.take() {
+            self.free(reason);
+        }
+    }
+
+    /// Another reference to a value.
+    #[expect(unsafe_code, reason = "calls the engine")]
+    fn again(&mut self, value: qjs::JSValue) -> qjs::JSValue {
+        // SAFETY: the value is live.
+        unsafe { qjs::JS_DupValue(self.context, value) }
+    }
+
     #[expect(unsafe_code, reason = "calls the engine")]
     fn free(&mut self, value: qjs::JSValue) {
         // SAFETY: every caller owns the value.
@@ -566,20 +610,35 @@ unsafe extern "C" fn interrupt(_runtime: *mut qjs::JSRuntime, opaque: *mut c_voi
     }
 }
 
-/// Counts rejected promises that nobody handles.
+/// Notes rejected promises that nobody handles, and forgets those that somebody does.
 #[expect(unsafe_code, reason = "called by the engine")]
 unsafe extern "C" fn rejection(
-    _context: *mut qjs::JSContext,
-    _promise: qjs::JSValue,
-    _reason: qjs::JSValue,
+    context: *mut qjs::JSContext,
+    promise: qjs::JSValue,
+    reason: qjs::JSValue,
     is_handled: bool,
     opaque: *mut c_void,
 ) {
-    // SAFETY: the opaque pointer is the heap's `Outside`.
-    let outside = unsafe { &*opaque.cast::<Outside>() };
-    let unhandled = outside.unhandled.get();
-    outside.unhandled.set(if is_handled { unhandled.saturating_sub(1) } else { unhandled + 1 });
+    // SAFETY: the opaque pointer is the heap's `Outside`; a promise is an object, and the reasons in
+    // the list are referenced by it.
+    unsafe {
+        let outside = &*opaque.cast::<Outside>();
+        let address = qjs::JS_VALUE_GET_PTR(promise) as usize;
+        let mut unhandled = outside.unhandled.borrow_mut();
+        if !is_handled {
+            if unhandled.len() < UNHANDLED_MAX {
+                unhandled.push((address, qjs::JS_DupValue(context, reason)));
+            }
+        } else if let Some(at) = unhandled.iter().position(|(other, _)| *other == address) {
+            let (_, reason) = unhandled.remove(at);
+            drop(unhandled);
+            qjs::JS_FreeValue(context, reason);
+        }
+    }
 }
+
+/// Rejections that are remembered at most; any one of them fails the call.
+const UNHANDLED_MAX: usize = 1000;
 
 /// Gives an imported module, by its canonical name.
 #[expect(unsafe_code, reason = "called by the engine")]

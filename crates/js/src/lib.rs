@@ -1,3 +1,4 @@
 //! TypeScript functions on an embedded engine: a plug-in of functions.
 
 pub mod heap;
+pub mod realm;

@@ -176,16 +176,22 @@ fn modules_import_each_other_and_are_handed_over() {
 }
 
 #[test]
-fn rejections_that_nobody_handles_are_counted() {
+fn rejections_that_nobody_handles_are_told() {
     let mut heap = heap(
-        "function lost() { Promise.reject(new Error('lost')) }
-         function found() { Promise.reject(1).catch(() => {}) }",
+        "function lost() { Promise.reject(new Error('lost')); Promise.reject(2) }
+         function found() { Promise.reject(1).catch(() => {}) }
+         function describe(e) { return `${e.name}: ${e.message}` }",
     );
     heap.freeze();
+    let describe = heap.global_function("describe").unwrap();
+    let mut told = |heap: &mut Heap| {
+        heap.run_jobs(&mut echo(), SECOND).unwrap();
+        heap.unhandled(describe, &mut echo(), SECOND).unwrap()
+    };
     call(&mut heap, "found", &[]).unwrap();
-    assert_eq!(heap.run_jobs(&mut echo(), SECOND).unwrap(), 0);
+    assert_eq!(told(&mut heap), None);
     call(&mut heap, "lost", &[]).unwrap();
-    assert_eq!(heap.run_jobs(&mut echo(), SECOND).unwrap(), 1);
+    assert_eq!(told(&mut heap).as_deref(), Some("Error: lost"));
     heap.thaw();
-    assert_eq!(heap.run_jobs(&mut echo(), SECOND).unwrap(), 0);
+    assert_eq!(told(&mut heap), None);
 }

@@ -1,0 +1,345 @@
+//! A realm with one module in it, and the driver that turns a call of one of its functions.
+//!
+//!     build: prelude, module and what it imports ─► image
+//!     run:   begin ─► (jobs ─► next system call ─► answer)* ─► end ─► back to the image
+//!
+//! System calls are answered one by one, oldest first, each before JavaScript goes on: so what runs
+//! is the same every time. Source: spec/function-runtime.md 9.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::heap::{Failed, Handle, Heap, Host, Modules, Reply, Stop};
+
+/// Scripts of the prelude, in order.
+const PRELUDE: [(&str, &str); 2] = [
+    ("prelude/environment.js", include_str!("prelude/environment.js")),
+    ("prelude/console.js", include_str!("prelude/console.js")),
+];
+
+/// What one call may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// JavaScript of a query or mutation, system calls left out.
+    pub time: Duration,
+    /// JavaScript of one module while it is imported.
+    pub import_time: Duration,
+    /// Bytes that JavaScript may hold.
+    pub memory: usize,
+}
+
+impl Default for Limits {
+    /// The official one second, ten times: an interpreter is slower than a compiler.
+    fn default() -> Self {
+        Limits {
+            time: Duration::from_secs(10),
+            import_time: Duration::from_secs(10),
+            memory: 128 << 20,
+        }
+    }
+}
+
+/// What a module's code asks of the outside.
+pub trait Outside {
+    /// `Convex.syscall(op, args)`.
+    fn syscall(&mut self, op: &str, args: &str) -> Result<String, Refused>;
+    /// `Convex.asyncSyscall(op, args)`.
+    fn async_syscall(&mut self, op: &str, args: &str) -> Result<String, Refused>;
+    /// `Date.now()`: milliseconds since the epoch.
+    fn now(&mut self) -> f64;
+    /// `Math.random()`: in [0, 1).
+    fn random(&mut self) -> f64;
+    /// `process.env.NAME`.
+    fn env(&mut self, name: &str) -> Option<String>;
+    /// A line of `console`.
+    fn log(&mut self, level: &str, text: &str);
+    /// The text of the error that a thing has that this kind of function may not use.
+    fn unavailable(&mut self, thing: &str) -> String;
+    /// A clock that only goes forward.
+    fn elapsed(&self) -> Duration;
+}
+
+/// Why a system call gave nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The function is at fault, and may catch the error.
+    Error {
+        /// What is wrong.
+        message: String,
+        /// The data of a `ConvexError` of a nested function, as convex-encoded JSON.
+        data: Option<serde_json::Value>,
+    },
+    /// Nothing of it reaches the function: the call ends.
+    Stop(String),
+}
+
+/// A function that a module exports.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Exported {
+    /// Its name in the module.
+    pub name: String,
+    /// `query`, `mutation` or `action`.
+    pub kind: String,
+    /// `public` or `internal`.
+    pub visibility: String,
+    /// What it takes: JSON of its validator. None: anything.
+    pub args: Option<String>,
+    /// What it returns: JSON of its validator, or the text `null`. None: anything.
+    pub returns: Option<String>,
+}
+
+/// What a function ended with when it was not its result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It threw.
+    Threw(Thrown),
+    /// It was ended, or could not begin; the text tells.
+    Failed(String),
+    /// A system call ended it.
+    Stopped(String),
+}
+
+/// What a function threw.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Thrown {
+    /// `Uncaught Error: …`.
+    pub message: String,
+    /// Frames, a line each, in positions of the bundled module.
+    #[serde(default)]
+    pub stack: String,
+    /// Data of a `ConvexError`, as the text of convex-encoded JSON.
+    #[serde(default)]
+    pub data: Option<String>,
+}
+
+/// A realm that runs functions of one module.
+pub struct Realm {
+    heap: Heap,
+    module: String,
+    handles: Handles,
+    limits: Limits,
+}
+
+#[derive(Clone, Copy)]
+struct Handles {
+    take: Handle,
+    begin: Handle,
+    next: Handle,
+    settle: Handle,
+    end: Handle,
+    describe: Handle,
+    analyze: Handle,
+}
+
+/// The prelude, compiled once for the process.
+static COMPILED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let mut heap = Heap::new(64 << 20).expect("there are addresses for one engine");
+    let compile = |(name, source): (&str, &str)| {
+        heap.compile(name, source, false).expect("the prelude is part of the program and parses")
+    };
+    PRELUDE.map(compile).into()
+});
+
+impl Realm {
+    /// Imports `module`, with everything it imports, into a fresh realm.
+    ///
+    /// Errors: what a module threw while it was imported.
+    pub fn build(
+        modules: &dyn Modules,
+        module: &str,
+        outside: &mut dyn Outside,
+        limits: &Limits,
+    ) -> Result<Realm, Ended> {
+        let mut heap = Heap::new(limits.memory)
+            .ok_or_else(|| Ended::Stopped("no memory for another realm".to_string()))?;
+        let mut bridge = Bridge { outside };
+        for script in COMPILED.iter() {
+            heap.run(script, &mut bridge).map_err(|failed| ended(failed, limits))?;
+        }
+        let handles = Handles::find(&mut heap);
+        heap.import(module, handles.take, modules, &mut bridge, limits.import_time)
+            .map_err(|failed| ended(failed, limits))?;
+        heap.freeze();
+        Ok(Realm { heap, module: module.to_string(), handles, limits: *limits })
+    }
+
+    /// The functions that the module exports.
+    pub fn exports(&mut self, outside: &mut dyn Outside) -> Result<Vec<Exported>, Ended> {
+        let (analyze, module, time) = (self.handles.analyze, self.module.clone(), self.limits.time);
+        let mut bridge = Bridge { outside };
+        let told = self.heap.call(analyze, &[&module], &mut bridge, time);
+        self.heap.thaw();
+        let told = told.map_err(|failed| self.ended(failed))?.unwrap_or_default();
+        serde_json::from_str(&told).map_err(|error| Ended::Failed(error.to_string()))
+    }
+
+    /// Runs a function; afterwards the realm is as it was. `kind` is `query`, `mutation` or `action`,
+    /// `args` the JSON list of its arguments. Gives the text of its result.
+    pub fn run(
+        &mut self,
+        function: &str,
+        kind: &str,
+        args: &str,
+        outside: &mut dyn Outside,
+    ) -> Result<String, Ended> {
+        let result = self.turn(function, kind, args, outside);
+        self.heap.thaw();
+        result
+    }
+
+    fn turn(
+        &mut self,
+        function: &str,
+        kind: &str,
+        args: &str,
+        outside: &mut dyn Outside,
+    ) -> Result<String, Ended> {
+        let Handles { begin, next, settle, end, describe, .. } = self.handles;
+        let began = outside.elapsed();
+        let mut waited = Duration::ZERO;
+        let module = self.module.clone();
+        let problem =
+            self.call(begin, &[&module, function, kind, args], outside, self.limits.time)?;
+        if let Some(problem) = problem {
+            return Err(Ended::Failed(problem));
+        }
+        loop {
+            let used = outside.elapsed().saturating_sub(began).saturating_sub(waited);
+            let left = self.limits.time.saturating_sub(used);
+            let mut bridge = Bridge { outside };
+            let ran = self
+                .heap
+                .run_jobs(&mut bridge, left)
+                .and_then(|()| self.heap.unhandled(describe, &mut bridge, left));
+            if let Some(lost) = ran.map_err(|failed| self.ended(failed))? {
+                return Err(threw(&lost));
+            }
+            let ended = self.call(end, &[], outside, left)?;
+            if let Some(lost) = ended.as_deref().and_then(|end| end.strip_prefix('-')) {
+                return Err(threw(lost));
+            }
+            let Some(waiting) = self.call(next, &[], outside, left)? else {
+                let result = ended.as_deref().and_then(|end| end.strip_prefix('+'));
+                let never = "Returned promise will never resolve";
+                return result.map(str::to_string).ok_or_else(|| Ended::Failed(never.to_string()));
+            };
+            let (op, args) = waiting.split_once('\n').unwrap_or((&waiting, ""));
+            let asked = outside.elapsed();
+            let answer = match outside.async_syscall(op, args) {
+                Ok(answer) => format!("+{answer}"),
+                Err(Refused::Error { message, data }) => format!("-{}", error_json(message, data)),
+                Err(Refused::Stop(why)) => return Err(Ended::Stopped(why)),
+            };
+            waited += outside.elapsed().saturating_sub(asked);
+            self.call(settle, &[&answer], outside, left)?;
+        }
+    }
+
+    fn call(
+        &mut self,
+        function: Handle,
+        args: &[&str],
+        outside: &mut dyn Outside,
+        time: Duration,
+    ) -> Result<Option<String>, Ended> {
+        let called = self.heap.call(function, args, &mut Bridge { outside }, time);
+        called.map_err(|failed| self.ended(failed))
+    }
+
+    fn ended(&self, failed: Failed) -> Ended {
+        ended(failed, &self.limits)
+    }
+}
+
+impl Handles {
+    /// The driver's functions, taken off the global object.
+    fn find(heap: &mut Heap) -> Handles {
+        let mut find = |name: &str| {
+            let handle = heap.global_function(&format!("driver_{name}"));
+            handle.expect("the prelude sets the driver's functions")
+        };
+        let handles = Handles {
+            take: find("take"),
+            begin: find("begin"),
+            next: find("next"),
+            settle: find("settle"),
+            end: find("end"),
+            describe: find("describe"),
+            analyze: find("analyze"),
+        };
+        for name in ["take", "begin", "next", "settle", "end", "describe", "analyze"] {
+            heap.remove_global(&format!("driver_{name}"));
+        }
+        handles
+    }
+}
+
+/// Splits what JavaScript asks by name.
+struct Bridge<'a> {
+    outside: &'a mut dyn Outside,
+}
+
+impl Host for Bridge<'_> {
+    fn call(&mut self, name: &str, text: &str) -> Reply {
+        match name.split_once(' ').unwrap_or((name, "")) {
+            ("syscall", op) => match self.outside.syscall(op, text) {
+                Ok(answer) => Reply::Text(answer),
+                Err(Refused::Error { message, data: _ }) => Reply::Throw(message),
+                Err(Refused::Stop(why)) => Reply::Stop(Stop::Host(why)),
+            },
+            ("now", _) => Reply::Number(self.outside.now()),
+            ("random", _) => Reply::Number(self.outside.random()),
+            ("performance", _) => Reply::Number(0.0),
+            ("env", _) => self.outside.env(text).map_or(Reply::Null, Reply::Text),
+            ("log", level) => {
+                self.outside.log(level, text);
+                Reply::Null
+            }
+            ("unavailable", _) => Reply::Throw(self.outside.unavailable(text)),
+            ("refuse", _) => Reply::Stop(Stop::Host(text.to_string())),
+            (other, _) => Reply::Throw(format!("the host knows no {other}")),
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.outside.elapsed()
+    }
+}
+
+fn error_json(message: String, data: Option<serde_json::Value>) -> String {
+    let mut error = serde_json::json!({ "message": message });
+    if let Some(data) = data {
+        error["data"] = data;
+    }
+    error.to_string()
+}
+
+/// What `describe` told.
+fn threw(told: &str) -> Ended {
+    match serde_json::from_str(told) {
+        Ok(thrown) => Ended::Threw(thrown),
+        Err(_) => Ended::Failed("Uncaught".to_string()),
+    }
+}
+
+fn ended(failed: Failed, limits: &Limits) -> Ended {
+    match failed {
+        Failed::Thrown { message, stack } => {
+            Ended::Threw(Thrown { message: format!("Uncaught {message}"), stack, data: None })
+        }
+        Failed::Stopped(Stop::Time) => Ended::Failed(format!(
+            "Function execution timed out (maximum duration: {}s)",
+            limits.time.as_secs_f64()
+        )),
+        Failed::Stopped(Stop::Memory) => Ended::Failed(format!(
+            "JavaScript execution ran out of memory (maximum memory usage: {} MB)",
+            limits.memory >> 20
+        )),
+        Failed::Stopped(Stop::Host(why)) => Ended::Stopped(why),
+    }
+}
+
+#[cfg(test)]
+mod tests;
