@@ -9,6 +9,7 @@ mod crash;
 mod docs;
 mod identity;
 mod imports;
+mod javascript;
 mod live;
 mod observe;
 mod operate;

@@ -19,7 +19,7 @@ use value::{FunctionPath, Object, Value};
 
 use crate::context::{ActionCtx, MutationCtx, QueryCtx};
 use crate::crons::{CronSpec, check_identifier};
-use crate::error::{Result, error};
+use crate::error::{Error, Result, error};
 use crate::query::to_value;
 use crate::registry::{Body, FunctionDef, FunctionKind, Registry, Visibility};
 use crate::schedule::Schedule;
@@ -212,7 +212,8 @@ where
     R: Serialize,
     F: Fn(&QueryCtx<'_>, A) -> Result<R> + Send + Sync + 'static,
 {
-    Body::Query(Arc::new(move |ctx, args| to_value(&body(ctx, decode(args)?)?)))
+    let body = move |ctx: &QueryCtx<'_>, args| to_value(&body(ctx, decode(args)?)?);
+    Body::Query(Arc::new(move |ctx, args| body(ctx, args).map_err(Error::uncaught)))
 }
 
 fn mutation_body<A, R, F>(body: F) -> Body
@@ -221,7 +222,8 @@ where
     R: Serialize,
     F: Fn(&MutationCtx<'_>, A) -> Result<R> + Send + Sync + 'static,
 {
-    Body::Mutation(Arc::new(move |ctx, args| to_value(&body(ctx, decode(args)?)?)))
+    let body = move |ctx: &MutationCtx<'_>, args| to_value(&body(ctx, decode(args)?)?);
+    Body::Mutation(Arc::new(move |ctx, args| body(ctx, args).map_err(Error::uncaught)))
 }
 
 fn action_body<A, R, F, Fut>(body: F) -> Body
@@ -234,9 +236,12 @@ where
     Body::Action(Arc::new(move |ctx, args| match decode(args) {
         Ok(args) => {
             let ran = body(ctx, args);
-            Box::pin(async move { to_value(&ran.await?) })
+            Box::pin(async move {
+                let result = ran.await.and_then(|value| to_value(&value));
+                result.map_err(Error::uncaught)
+            })
         }
-        Err(error) => Box::pin(async move { Err(error) }),
+        Err(error) => Box::pin(async move { Err(error.uncaught()) }),
     }))
 }
 

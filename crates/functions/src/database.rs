@@ -14,7 +14,7 @@ use crate::call::Frame;
 use crate::document::{AnyDocument, Doc, FromDocument, Id, Reference};
 use crate::error::{Error, Result};
 use crate::patch::Patch;
-use crate::plan::refuse_system_table;
+use crate::plan::{QueryPlan, refuse_system_table};
 use crate::query::{Query, to_value};
 use crate::shape::Table;
 
@@ -58,6 +58,17 @@ impl<'a> DatabaseReader<'a> {
     /// The documents of a table by name.
     pub fn query_table(&self, table: &str) -> Query<'a, AnyDocument> {
         Query::new(self.frame, table, false)
+    }
+
+    /// The documents of a query that is data already.
+    pub fn query_plan(&self, plan: QueryPlan) -> Query<'a, AnyDocument> {
+        Query::from_plan(self.frame, plan)
+    }
+
+    /// The name of the table of an id; None: no such table, or one of the system.
+    pub fn table_of(&self, id: DocumentId) -> Option<TableName> {
+        let table = self.frame.call.with(|tx| tx.table_of(id.table));
+        table.map(|table| table.name.clone()).filter(|name| !name.is_system())
     }
 
     /// The id in `text`, if it is one of the table `T`. Whether the document exists is not asked.

@@ -1,6 +1,6 @@
 //! Around every body: arguments, panics, errors, results. The one place where a function is run.
 //!
-//!     size and validator of args ─► body (panics caught) ─► "Uncaught …" ─► validator of the result
+//!     size and validator of args ─► body (panics caught) ─► validator of the result
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,8 +39,7 @@ pub(crate) fn invoke(frame: &Frame<'_>, function: &FunctionDef, args: Vec<Value>
         Body::Mutation(body) => body(&MutationCtx::new(frame), args),
         Body::Action(_) => function.expect_kind(FunctionKind::Query).map(|()| Value::Null),
     });
-    let result = catch_unwind(body).unwrap_or_else(|panic| Err(panicked(&*panic)));
-    let value = result.map_err(Error::uncaught)?;
+    let value = catch_unwind(body).unwrap_or_else(|panic| Err(panicked(&*panic)))?;
     frame.call.with(|tx| tx.with_tables(|tables| check_result(function, &value, tables)))?;
     Ok(value)
 }
@@ -66,14 +65,14 @@ async fn invoke_action(function: &FunctionDef, args: Vec<Value>, ctx: ActionCtx)
     });
     let args = checked.ok_or_else(|| Error::system("InternalServerError", "no tables"))??;
     let Body::Action(body) = &function.body else {
-        return Err(error("not an action"));
+        return Err(error("not an action").uncaught());
     };
     // The closure may panic before there is a future, and the future whenever it is polled.
     let ran = match catch_unwind(AssertUnwindSafe(|| body(ctx.clone(), args))) {
         Ok(future) => AssertUnwindSafe(future).catch_unwind().await,
         Err(panic) => Err(panic),
     };
-    let value = ran.unwrap_or_else(|panic| Err(panicked(&*panic))).map_err(Error::uncaught)?;
+    let value = ran.unwrap_or_else(|panic| Err(panicked(&*panic)))?;
     let mut checked = Ok(());
     ctx.door().with_tables(&mut |tables| checked = check_result(function, &value, tables));
     checked.map(|()| value)
@@ -113,5 +112,5 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    error(format!("panicked: {}", text.unwrap_or("unknown reason")))
+    error(format!("panicked: {}", text.unwrap_or("unknown reason"))).uncaught()
 }

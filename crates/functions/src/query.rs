@@ -39,6 +39,10 @@ impl<'a, D: FromDocument> Query<'a, D> {
         Query { frame, plan, rows: PhantomData }
     }
 
+    pub(crate) fn from_plan(frame: &'a Frame<'a>, plan: QueryPlan) -> Self {
+        Query { frame, plan: Ok(plan), rows: PhantomData }
+    }
+
     /// Reads an index in its order, within bounds on its leading fields.
     pub fn with_index(mut self, index: &str, range: impl FnOnce(Range) -> Range) -> Self {
         if let Ok(plan) = &mut self.plan {

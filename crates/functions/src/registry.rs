@@ -51,6 +51,8 @@ pub type MutationBody = Arc<dyn Fn(&MutationCtx<'_>, Value) -> Result<Value> + S
 pub type ActionBody = Arc<dyn Fn(ActionCtx, Value) -> BoxFuture<Result<Value>> + Send + Sync>;
 
 /// What runs. Another language plugs in by making such closures.
+///
+/// Errors come as they leave the function, with `Uncaught …` before the message.
 #[derive(Clone)]
 pub enum Body {
     /// Runs synchronously on a snapshot.

@@ -19,8 +19,10 @@ use rquickjs_sys as qjs;
 
 use arena::Arena;
 
-/// Stack that JavaScript may use; a little less than its thread has.
+/// Stack that JavaScript may use, where its thread has so much left.
 pub const STACK_BYTES_MAX: usize = 12 << 20;
+/// Stack that stays free for what the host does below JavaScript.
+const STACK_BYTES_KEPT: usize = 512 << 10;
 
 /// What a host function gives back.
 #[derive(Debug)]
@@ -129,7 +131,6 @@ impl Heap {
             }
             let opaque: *mut c_void = (&raw const *outside).cast_mut().cast();
             qjs::JS_SetRuntimeOpaque(runtime, opaque);
-            qjs::JS_SetMaxStackSize(runtime, STACK_BYTES_MAX as u64);
             qjs::JS_SetCanBlock(runtime, false);
             qjs::JS_SetInterruptHandler(runtime, Some(interrupt), opaque);
             qjs::JS_SetHostPromiseRejectionTracker(runtime, Some(rejection), opaque);
@@ -163,10 +164,10 @@ impl Heap {
         let (name, source) = (c_string(name), c_string(source));
         let kind = if module { qjs::JS_EVAL_TYPE_MODULE } else { qjs::JS_EVAL_TYPE_GLOBAL };
         let flags = (kind | qjs::JS_EVAL_FLAG_COMPILE_ONLY) as c_int;
+        self.measure_stack();
         // SAFETY: both texts end with NUL, and the length leaves it out; the bytes that the engine
         // wrote are copied before they are freed.
         unsafe {
-            qjs::JS_UpdateStackTop(self.runtime);
             let length = source.as_bytes().len();
             self.outside.compiling.set(true);
             let value =
@@ -360,8 +361,7 @@ impl Heap {
         // this thread only, while `step` runs.
         let pointer: *mut dyn Host = unsafe { std::mem::transmute(&raw mut *host) };
         let before = self.outside.host.replace(Some(pointer));
-        // SAFETY: tells the engine where the stack of this call begins.
-        unsafe { qjs::JS_UpdateStackTop(self.runtime) };
+        self.measure_stack();
         let result = step(self);
         self.outside.host.set(before);
         match self.outside.stopped.take() {
@@ -370,6 +370,17 @@ impl Heap {
                 Err(Failed::Stopped(Stop::Memory))
             }
             None => result,
+        }
+    }
+
+    /// Tells the engine where the stack of this call begins and how much of it it may use.
+    #[expect(unsafe_code, reason = "calls the engine")]
+    fn measure_stack(&mut self) {
+        let size = stack_left().saturating_sub(STACK_BYTES_KEPT).clamp(1, STACK_BYTES_MAX);
+        // SAFETY: plain calls.
+        unsafe {
+            qjs::JS_UpdateStackTop(self.runtime);
+            qjs::JS_SetMaxStackSize(self.runtime, size as u64);
         }
     }
 
@@ -490,6 +501,32 @@ impl Heap {
     fn free(&mut self, value: qjs::JSValue) {
         // SAFETY: every caller owns the value.
         unsafe { qjs::JS_FreeValue(self.context, value) };
+    }
+}
+
+thread_local! {
+    /// The lowest address of this thread's stack.
+    static STACK_END: usize = stack_end();
+}
+
+/// Bytes of this thread's stack that nobody uses yet.
+fn stack_left() -> usize {
+    let here = 0_u8;
+    (&raw const here).addr().saturating_sub(STACK_END.with(|end| *end))
+}
+
+#[expect(unsafe_code, reason = "asks the system")]
+fn stack_end() -> usize {
+    // SAFETY: the attributes are initialised by the first call and destroyed by the last.
+    unsafe {
+        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+        if libc::pthread_getattr_np(libc::pthread_self(), &raw mut attributes) != 0 {
+            return usize::MAX;
+        }
+        let (mut end, mut size) = (null_mut(), 0);
+        let told = libc::pthread_attr_getstack(&raw const attributes, &raw mut end, &raw mut size);
+        libc::pthread_attr_destroy(&raw mut attributes);
+        if told == 0 { end.addr() } else { usize::MAX }
     }
 }
 

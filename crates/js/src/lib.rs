@@ -1,4 +1,15 @@
 //! TypeScript functions on an embedded engine: a plug-in of functions.
+//!
+//!     Program (modules) ─► FunctionDefs ─► run: Realm (image of one module) ◄─► Syscalls (database)
+//!                                            │
+//!                                            └─ Heap (the engine; all unsafe code)
+//!
+//! May use value, functions. Must not know frames, requests or the wall clock.
 
 pub mod heap;
-pub mod realm;
+mod program;
+mod realm;
+mod syscalls;
+
+pub use program::{Program, PushError, REALMS_KEPT, Settings, Source};
+pub use realm::Limits;

@@ -42,7 +42,7 @@ impl Default for Limits {
 }
 
 /// What a module's code asks of the outside.
-pub trait Outside {
+pub(crate) trait Outside {
     /// `Convex.syscall(op, args)`.
     fn syscall(&mut self, op: &str, args: &str) -> Result<String, Refused>;
     /// `Convex.asyncSyscall(op, args)`.
@@ -63,7 +63,7 @@ pub trait Outside {
 
 /// Why a system call gave nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// The function is at fault, and may catch the error.
     Error {
         /// What is wrong.
@@ -77,22 +77,22 @@ pub enum Refused {
 
 /// A function that a module exports.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Exported {
+pub(crate) struct Exported {
     /// Its name in the module.
-    pub name: String,
+    pub(crate) name: String,
     /// `query`, `mutation` or `action`.
-    pub kind: String,
+    pub(crate) kind: String,
     /// `public` or `internal`.
-    pub visibility: String,
+    pub(crate) visibility: String,
     /// What it takes: JSON of its validator. None: anything.
-    pub args: Option<String>,
+    pub(crate) args: Option<String>,
     /// What it returns: JSON of its validator, or the text `null`. None: anything.
-    pub returns: Option<String>,
+    pub(crate) returns: Option<String>,
 }
 
 /// What a function ended with when it was not its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     /// It threw.
     Threw(Thrown),
     /// It was ended, or could not begin; the text tells.
@@ -103,19 +103,19 @@ pub enum Ended {
 
 /// What a function threw.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Thrown {
+pub(crate) struct Thrown {
     /// `Uncaught Error: …`.
-    pub message: String,
+    pub(crate) message: String,
     /// Frames, a line each, in positions of the bundled module.
     #[serde(default)]
-    pub stack: String,
+    pub(crate) stack: String,
     /// Data of a `ConvexError`, as the text of convex-encoded JSON.
     #[serde(default)]
-    pub data: Option<String>,
+    pub(crate) data: Option<String>,
 }
 
 /// A realm that runs functions of one module.
-pub struct Realm {
+pub(crate) struct Realm {
     heap: Heap,
     module: String,
     handles: Handles,
@@ -146,7 +146,7 @@ impl Realm {
     /// Imports `module`, with everything it imports, into a fresh realm.
     ///
     /// Errors: what a module threw while it was imported.
-    pub fn build(
+    pub(crate) fn build(
         modules: &dyn Modules,
         module: &str,
         outside: &mut dyn Outside,
@@ -166,7 +166,7 @@ impl Realm {
     }
 
     /// The functions that the module exports.
-    pub fn exports(&mut self, outside: &mut dyn Outside) -> Result<Vec<Exported>, Ended> {
+    pub(crate) fn exports(&mut self, outside: &mut dyn Outside) -> Result<Vec<Exported>, Ended> {
         let (analyze, module, time) = (self.handles.analyze, self.module.clone(), self.limits.time);
         let mut bridge = Bridge { outside };
         let told = self.heap.call(analyze, &[&module], &mut bridge, time);
@@ -177,7 +177,7 @@ impl Realm {
 
     /// Runs a function; afterwards the realm is as it was. `kind` is `query`, `mutation` or `action`,
     /// `args` the JSON list of its arguments. Gives the text of its result.
-    pub fn run(
+    pub(crate) fn run(
         &mut self,
         function: &str,
         kind: &str,
