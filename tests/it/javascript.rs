@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Options;
-use functions::{Application, Caller, ClientCall, FunctionKind, Parent, Registry};
+use functions::{Application, Caller, ClientCall, FunctionKind, Parent, Pool, Registry};
 use js::{Limits, Program, Settings, Source};
 use serde_json::{Value as Json, json};
 use tests::world::{World, user};
 use value::schema::Schema;
 
 const MESSAGES: &str = r#"
-import { mutationGeneric as mutation, queryGeneric as query, internalMutationGeneric as internalMutation, anyApi, paginationOptsValidator } from "convex/server";
+import { actionGeneric as action, mutationGeneric as mutation, queryGeneric as query, internalMutationGeneric as internalMutation, anyApi, paginationOptsValidator } from "convex/server";
 import { ConvexError, v } from "convex/values";
 import { shout } from "./lib/text.js";
 
@@ -72,6 +72,18 @@ export const careful = mutation(async (ctx) => {
 });
 export const who = query(async (ctx) => (await ctx.auth.getUserIdentity())?.subject ?? "nobody");
 export const hidden = internalMutation(() => 1);
+export const relay = action(async (ctx, { rooms }) => {
+  let ticks = 0;
+  const timer = setInterval(() => { ticks += 1; if (ticks === 3) clearInterval(timer); }, 1);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  const sent = await Promise.all(rooms.map((room, n) =>
+    ctx.runMutation(anyApi.messages.send, { room, author: "relay", body: "x", n })));
+  const counts = await Promise.all(rooms.map(async (room) => (await ctx.runQuery(anyApi.messages.list, { room })).length));
+  console.log("relayed", sent.length);
+  try { await ctx.runMutation(anyApi.messages.fails, { how: "convex" }); } catch (error) { counts.push(error.data.code); }
+  return { counts, ticks, who: (await ctx.auth.getUserIdentity())?.subject };
+});
+export const lost = action(async () => { await new Promise(() => {}); });
 export const later = mutation(async (ctx) => await ctx.scheduler.runAfter(1000, anyApi.messages.hidden, {}));
 "#;
 
@@ -203,6 +215,30 @@ fn identity_visibility_and_later_calls() {
     let hidden = mutation(&world, "messages:hidden", json!({})).result.unwrap_err();
     assert!(hidden.message().contains("Could not find public function"), "{hidden}");
     assert!(mutation(&world, "messages:later", json!({})).result.unwrap().is_string());
+}
+
+/// Runs an action, with the threads that a server has.
+async fn action(world: &World, path: &str, args: Json) -> functions::CallEnd {
+    let Ok(value::Value::Array(args)) = value::json::from_json(json!([args])) else { panic!() };
+    let call = ClientCall { path: path.to_owned(), args, caller: user("bob") };
+    world.runtime.action_async(call, Parent::default()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn actions_wait_for_several_things_at_once() {
+    let world = world();
+    let pool = Pool::start(&world.runtime, 2).unwrap();
+    let rooms: Vec<String> = (0..20).map(|n| format!("room{n}")).collect();
+    let end = action(&world, "messages:relay", json!({ "rooms": rooms })).await;
+    assert_eq!(end.log_lines[0].to_text(), "[LOG] 'relayed' 20");
+    let result = value::json::to_json(&end.result.unwrap());
+    let mut counts = vec![json!(1.0); 20];
+    counts.push(json!("full"));
+    assert_eq!(result["counts"], json!(counts));
+    assert_eq!((&result["ticks"], &result["who"]), (&json!(3.0), &json!("bob")));
+    let lost = action(&world, "messages:lost", json!({})).await.result.unwrap_err();
+    assert_eq!(lost.message(), "Returned promise will never resolve");
+    pool.stop();
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //!
 //! May use value, functions. Must not know frames, requests or the wall clock.
 
+mod actions;
 pub mod heap;
 mod program;
 mod realm;

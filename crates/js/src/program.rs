@@ -13,8 +13,9 @@ use std::time::Duration;
 use functions::{Body, Error, FunctionDef, FunctionKind, Result, Validator, Visibility};
 use value::{FunctionPath, Value};
 
+use crate::actions;
 use crate::heap::{Failed, Heap, Modules};
-use crate::realm::{Ended, Exported, Limits, Outside, Realm, Refused, Thrown};
+use crate::realm::{Ended, Exported, Limits, Mode, Outside, Realm, Refused, Thrown, Waited};
 use crate::syscalls::{Ctx, Syscalls};
 
 /// Realms that one thread keeps, of all programs and modules together.
@@ -68,8 +69,15 @@ pub struct Program {
 static PROGRAMS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// Realms that wait for a call: program, module. The one used last is at the end.
-    static IDLE: RefCell<Vec<(u64, String, Realm)>> = const { RefCell::new(Vec::new()) };
+    /// Realms that wait for a call. The one used last is at the end.
+    static IDLE: RefCell<Vec<Idle>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Idle {
+    program: u64,
+    module: String,
+    mode: Mode,
+    realm: Realm,
 }
 
 impl Program {
@@ -105,7 +113,7 @@ impl Program {
             let path = name.strip_prefix(SCHEME).filter(|path| !path.starts_with("_deps/"));
             let Some(path) = path else { continue };
             let fail = |message: String| PushError { module: path.to_string(), message };
-            let mut outside = Importing { program: self };
+            let mut outside = Importing { program: self, mode: Mode::Transaction };
             let realm = Realm::build(&**self, name, &mut outside, &self.settings.limits);
             let mut realm = realm.map_err(|ended| fail(ended_text(ended)))?;
             let exports = realm.exports(&mut outside).map_err(|ended| fail(ended_text(ended)))?;
@@ -118,6 +126,10 @@ impl Program {
 
     pub(crate) fn env(&self, name: &str) -> Option<String> {
         self.settings.env.get(name).cloned()
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.settings.limits
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
@@ -155,8 +167,9 @@ impl Program {
             FunctionKind::Mutation => Body::Mutation(Arc::new(move |ctx, args| {
                 program.run(&module, &function, "mutation", args, Ctx::Mutation(ctx))
             })),
-            FunctionKind::Action => Body::Action(Arc::new(move |_, _| {
-                Box::pin(async { Err(functions::error("actions are not supported yet")) })
+            FunctionKind::Action => Body::Action(Arc::new(move |ctx, args| {
+                let program = Arc::clone(&program);
+                Box::pin(actions::run(program, module.clone(), function.clone(), args, ctx))
             })),
         }
     }
@@ -169,21 +182,37 @@ impl Program {
         args: Value,
         ctx: Ctx<'_>,
     ) -> Result<Value> {
-        let mut args_text = "[".to_string();
-        value::json::write(&args, &mut args_text);
-        args_text.push(']');
-        let mut realm = self.realm(module)?;
         let mut syscalls = Syscalls::new(ctx, self);
-        let result = realm.run(function, kind, &args_text, &mut syscalls);
+        let result = self.turn(module, function, kind, &args, &mut syscalls);
+        match syscalls.stopped_by.take() {
+            Some(error) => Err(error),
+            None => result,
+        }
+    }
+
+    /// Runs a function in a realm of its module; the realm waits for the next call afterwards.
+    pub(crate) fn turn(
+        &self,
+        module: &str,
+        function: &str,
+        kind: &str,
+        args: &Value,
+        outside: &mut dyn Outside,
+    ) -> Result<Value> {
+        let args = format!("[{}]", value::json::to_string(args));
+        let mut realm = self.realm(module, outside.mode())?;
+        let result = realm.run(function, kind, &args, outside);
         IDLE.with_borrow_mut(|idle| {
             if idle.len() >= REALMS_KEPT {
                 idle.remove(0);
             }
-            idle.push((self.id, module.to_string(), realm));
+            idle.push(Idle {
+                program: self.id,
+                module: module.to_string(),
+                mode: outside.mode(),
+                realm,
+            });
         });
-        if let Some(error) = syscalls.stopped_by.take() {
-            return Err(error);
-        }
         let text = result.map_err(failure)?;
         value::json::parse(&text).map_err(|error| {
             functions::error(format!("Function {function} return value invalid: {}", error.message))
@@ -191,15 +220,17 @@ impl Program {
     }
 
     /// A realm of the module: one that waits on this thread, or a new one.
-    fn realm(&self, module: &str) -> Result<Realm> {
+    fn realm(&self, module: &str, mode: Mode) -> Result<Realm> {
+        let fits =
+            |idle: &Idle| idle.program == self.id && idle.module == module && idle.mode == mode;
         let waiting = IDLE.with_borrow_mut(|idle| {
-            let at = idle.iter().rposition(|(id, name, _)| *id == self.id && name == module)?;
-            Some(idle.remove(at).2)
+            let at = idle.iter().rposition(fits)?;
+            Some(idle.remove(at).realm)
         });
         if let Some(realm) = waiting {
             return Ok(realm);
         }
-        let mut outside = Importing { program: self };
+        let mut outside = Importing { program: self, mode };
         Realm::build(self, module, &mut outside, &self.settings.limits).map_err(failure)
     }
 }
@@ -213,6 +244,7 @@ impl Modules for Program {
 /// What modules may ask while they are imported: hardly anything.
 struct Importing<'a> {
     program: &'a Program,
+    mode: Mode,
 }
 
 impl Outside for Importing<'_> {
@@ -220,8 +252,20 @@ impl Outside for Importing<'_> {
         Err(during_import("Convex system calls are"))
     }
 
-    fn async_syscall(&mut self, _op: &str, _args: &str) -> Result<String, Refused> {
-        Err(during_import("Convex system calls are"))
+    fn ask(&mut self, _number: u64, _op: &str, _args: &str) -> Option<Result<String, Refused>> {
+        Some(Err(during_import("Convex system calls are")))
+    }
+
+    fn wait(&mut self) -> Waited {
+        Waited::Nothing
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    fn performance(&mut self) -> f64 {
+        0.0
     }
 
     fn now(&mut self) -> f64 {

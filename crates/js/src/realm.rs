@@ -24,6 +24,8 @@ const PRELUDE: [(&str, &str); 2] = [
 pub struct Limits {
     /// JavaScript of a query or mutation, system calls left out.
     pub time: Duration,
+    /// A whole action, with everything that it waits for.
+    pub action_time: Duration,
     /// JavaScript of one module while it is imported.
     pub import_time: Duration,
     /// Bytes that JavaScript may hold.
@@ -35,6 +37,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             time: Duration::from_secs(10),
+            action_time: Duration::from_secs(1800),
             import_time: Duration::from_secs(10),
             memory: 128 << 20,
         }
@@ -45,8 +48,14 @@ impl Default for Limits {
 pub(crate) trait Outside {
     /// `Convex.syscall(op, args)`.
     fn syscall(&mut self, op: &str, args: &str) -> Result<String, Refused>;
-    /// `Convex.asyncSyscall(op, args)`.
-    fn async_syscall(&mut self, op: &str, args: &str) -> Result<String, Refused>;
+    /// `Convex.asyncSyscall(op, args)`. None: the answer comes out of `wait`, with this number.
+    fn ask(&mut self, number: u64, op: &str, args: &str) -> Option<Result<String, Refused>>;
+    /// The next answer, when one is awaited and nothing else can be done.
+    fn wait(&mut self) -> Waited;
+    /// What kind of function the realm is for.
+    fn mode(&self) -> Mode;
+    /// `performance.now()`, in milliseconds.
+    fn performance(&mut self) -> f64;
     /// `Date.now()`: milliseconds since the epoch.
     fn now(&mut self) -> f64;
     /// `Math.random()`: in [0, 1).
@@ -59,6 +68,26 @@ pub(crate) trait Outside {
     fn unavailable(&mut self, thing: &str) -> String;
     /// A clock that only goes forward.
     fn elapsed(&self) -> Duration;
+}
+
+/// What kind of function a realm is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Queries and mutations: the same every time, within one transaction.
+    Transaction,
+    /// Actions: real time, timers, several calls under way.
+    Action,
+}
+
+/// What came of waiting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// The answer to a call, by its number.
+    Answer(u64, Result<String, Refused>),
+    /// Nothing is under way.
+    Nothing,
+    /// The function has had its time.
+    TooLong,
 }
 
 /// Why a system call gave nothing.
@@ -196,7 +225,7 @@ impl Realm {
         args: &str,
         outside: &mut dyn Outside,
     ) -> Result<String, Ended> {
-        let Handles { begin, next, settle, end, describe, .. } = self.handles;
+        let Handles { begin, next, settle, end, .. } = self.handles;
         let began = outside.elapsed();
         let mut waited = Duration::ZERO;
         let module = self.module.clone();
@@ -205,35 +234,69 @@ impl Realm {
         if let Some(problem) = problem {
             return Err(Ended::Failed(problem));
         }
+        let mut under_way = 0_usize;
         loop {
             let used = outside.elapsed().saturating_sub(began).saturating_sub(waited);
             let left = self.limits.time.saturating_sub(used);
-            let mut bridge = Bridge { outside };
-            let ran = self
-                .heap
-                .run_jobs(&mut bridge, left)
-                .and_then(|()| self.heap.unhandled(describe, &mut bridge, left));
-            if let Some(lost) = ran.map_err(|failed| self.ended(failed))? {
-                return Err(threw(&lost));
-            }
+            self.run_jobs(outside, left)?;
             let ended = self.call(end, &[], outside, left)?;
-            if let Some(lost) = ended.as_deref().and_then(|end| end.strip_prefix('-')) {
-                return Err(threw(lost));
-            }
-            let Some(waiting) = self.call(next, &[], outside, left)? else {
-                let result = ended.as_deref().and_then(|end| end.strip_prefix('+'));
-                let never = "Returned promise will never resolve";
-                return result.map(str::to_string).ok_or_else(|| Ended::Failed(never.to_string()));
+            let ended = match ended.as_deref().map(|end| end.split_at(1)) {
+                Some(("-", thrown)) => return Err(threw(thrown)),
+                Some((_, result)) if outside.mode() == Mode::Action => {
+                    return Ok(result.to_string());
+                }
+                Some((_, result)) => Some(result),
+                None => None,
             };
-            let (op, args) = waiting.split_once('\n').unwrap_or((&waiting, ""));
             let asked = outside.elapsed();
-            let answer = match outside.async_syscall(op, args) {
+            let (number, answer) = match self.call(next, &[], outside, left)? {
+                Some(asked) => {
+                    let (number, op, args) = parts(&asked)?;
+                    match outside.ask(number, op, args) {
+                        Some(answer) => (number, answer),
+                        None => {
+                            under_way += 1;
+                            continue;
+                        }
+                    }
+                }
+                None if under_way == 0 => {
+                    let never = || Ended::Failed("Returned promise will never resolve".to_string());
+                    return ended.map(str::to_string).ok_or_else(never);
+                }
+                None => match outside.wait() {
+                    Waited::Answer(number, answer) => {
+                        under_way -= 1;
+                        (number, answer)
+                    }
+                    Waited::Nothing => {
+                        under_way = 0;
+                        continue;
+                    }
+                    Waited::TooLong => {
+                        return Err(Ended::Failed(timed_out(self.limits.action_time)));
+                    }
+                },
+            };
+            waited += outside.elapsed().saturating_sub(asked);
+            let answer = match answer {
                 Ok(answer) => format!("+{answer}"),
                 Err(Refused::Error { message, data }) => format!("-{}", error_json(message, data)),
                 Err(Refused::Stop(why)) => return Err(Ended::Stopped(why)),
             };
-            waited += outside.elapsed().saturating_sub(asked);
-            self.call(settle, &[&answer], outside, left)?;
+            self.call(settle, &[&number.to_string(), &answer], outside, left)?;
+        }
+    }
+
+    /// Runs what promises wait for; a rejection that nobody handles ends the call.
+    fn run_jobs(&mut self, outside: &mut dyn Outside, time: Duration) -> Result<(), Ended> {
+        let describe = self.handles.describe;
+        let mut bridge = Bridge { outside };
+        let ran = self.heap.run_jobs(&mut bridge, time);
+        let lost = ran.and_then(|()| self.heap.unhandled(describe, &mut bridge, time));
+        match lost.map_err(|failed| self.ended(failed))? {
+            Some(lost) => Err(threw(&lost)),
+            None => Ok(()),
         }
     }
 
@@ -291,7 +354,11 @@ impl Host for Bridge<'_> {
             },
             ("now", _) => Reply::Number(self.outside.now()),
             ("random", _) => Reply::Number(self.outside.random()),
-            ("performance", _) => Reply::Number(0.0),
+            ("performance", _) => Reply::Number(self.outside.performance()),
+            ("mode", _) => match self.outside.mode() {
+                Mode::Transaction => Reply::Null,
+                Mode::Action => Reply::Text("action".to_string()),
+            },
             ("env", _) => self.outside.env(text).map_or(Reply::Null, Reply::Text),
             ("log", level) => {
                 self.outside.log(level, text);
@@ -306,6 +373,15 @@ impl Host for Bridge<'_> {
     fn elapsed(&self) -> Duration {
         self.outside.elapsed()
     }
+}
+
+/// `number op\nargs` in its parts.
+fn parts(asked: &str) -> Result<(u64, &str, &str), Ended> {
+    let parsed = asked.split_once('\n').and_then(|(head, args)| {
+        let (number, op) = head.split_once(' ')?;
+        Some((number.parse().ok()?, op, args))
+    });
+    parsed.ok_or_else(|| Ended::Failed("a system call that cannot be read".to_string()))
 }
 
 fn error_json(message: String, data: Option<serde_json::Value>) -> String {
@@ -329,16 +405,18 @@ fn ended(failed: Failed, limits: &Limits) -> Ended {
         Failed::Thrown { message, stack } => {
             Ended::Threw(Thrown { message: format!("Uncaught {message}"), stack, data: None })
         }
-        Failed::Stopped(Stop::Time) => Ended::Failed(format!(
-            "Function execution timed out (maximum duration: {}s)",
-            limits.time.as_secs_f64()
-        )),
+        Failed::Stopped(Stop::Time) => Ended::Failed(timed_out(limits.time)),
         Failed::Stopped(Stop::Memory) => Ended::Failed(format!(
             "JavaScript execution ran out of memory (maximum memory usage: {} MB)",
             limits.memory >> 20
         )),
         Failed::Stopped(Stop::Host(why)) => Ended::Stopped(why),
     }
+}
+
+/// The text of a call that ran longer than it may.
+pub(crate) fn timed_out(limit: Duration) -> String {
+    format!("Function execution timed out (maximum duration: {}s)", limit.as_secs_f64())
 }
 
 #[cfg(test)]

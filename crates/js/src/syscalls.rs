@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use value::{DocumentId, Object, Value};
 
 use crate::program::Program;
-use crate::realm::{Outside, Refused};
+use crate::realm::{Mode, Outside, Refused, Waited};
 
 /// Queries that one call may have open. The official limit is that of databases queries.
 pub(crate) const QUERIES_OPEN_MAX: usize = 4096;
@@ -230,11 +230,7 @@ impl<'a> Syscalls<'a> {
         let ctx = self.ctx.writing()?;
         let seconds = args["ts"].as_f64();
         let seconds = seconds.ok_or_else(|| invalid("ts", "scheduler", "expected a number"))?;
-        let arguments = match &args["args"] {
-            Json::Array(list) if list.len() == 1 => json!({ "args": list[0] }),
-            _ => json!({ "args": args["args"] }),
-        };
-        let arguments = object(&arguments, "args", "scheduler")?;
+        let arguments = arguments(args, "scheduler")?;
         let id = ctx.scheduler().run_at(seconds * 1000.0, address(args)?, arguments)?;
         Ok(json!(id.to_string()))
     }
@@ -261,9 +257,21 @@ impl Outside for Syscalls<'_> {
         answer.map(|json| json.to_string()).map_err(|error| self.refuse(error))
     }
 
-    fn async_syscall(&mut self, op: &str, args: &str) -> Result<String, Refused> {
+    fn ask(&mut self, _number: u64, op: &str, args: &str) -> Option<Result<String, Refused>> {
         let answer = parsed(args).and_then(|args| self.answer(op, &args));
-        answer.map(|json| json.to_string()).map_err(|error| self.refuse(error))
+        Some(answer.map(|json| json.to_string()).map_err(|error| self.refuse(error)))
+    }
+
+    fn wait(&mut self) -> Waited {
+        Waited::Nothing
+    }
+
+    fn mode(&self) -> Mode {
+        Mode::Transaction
+    }
+
+    fn performance(&mut self) -> f64 {
+        0.0
     }
 
     fn now(&mut self) -> f64 {
@@ -279,14 +287,7 @@ impl Outside for Syscalls<'_> {
     }
 
     fn log(&mut self, level: &str, text: &str) {
-        let level = match level {
-            "DEBUG" => LogLevel::Debug,
-            "INFO" => LogLevel::Info,
-            "WARN" => LogLevel::Warn,
-            "ERROR" => LogLevel::Error,
-            _ => LogLevel::Log,
-        };
-        self.ctx.reading().log_at(level, text);
+        self.ctx.reading().log_at(log_level(level), text);
     }
 
     fn unavailable(&mut self, thing: &str) -> String {
@@ -301,7 +302,18 @@ impl Outside for Syscalls<'_> {
     }
 }
 
-fn parsed(args: &str) -> Result<Json> {
+/// The level of a line of `console`.
+pub(crate) fn log_level(name: &str) -> LogLevel {
+    match name {
+        "DEBUG" => LogLevel::Debug,
+        "INFO" => LogLevel::Info,
+        "WARN" => LogLevel::Warn,
+        "ERROR" => LogLevel::Error,
+        _ => LogLevel::Log,
+    }
+}
+
+pub(crate) fn parsed(args: &str) -> Result<Json> {
     serde_json::from_str(args)
         .map_err(|error| Error::coded("SyscallArgsInvalidJson", format!("invalid JSON: {error}")))
 }
@@ -312,28 +324,36 @@ fn document(row: &AnyDocument) -> Json {
     serde_json::from_str(&text).expect("a document is written as JSON")
 }
 
-fn identity_json(user: &UserIdentity) -> Json {
+pub(crate) fn identity_json(user: &UserIdentity) -> Json {
     value::json::to_json(&user.to_value())
 }
 
-fn text<'j>(args: &'j Json, name: &str, api: &str) -> Result<&'j str> {
+pub(crate) fn text<'j>(args: &'j Json, name: &str, api: &str) -> Result<&'j str> {
     args[name].as_str().ok_or_else(|| invalid(name, api, "expected a string"))
 }
 
-fn object(args: &Json, name: &str, api: &str) -> Result<Object> {
+pub(crate) fn object(args: &Json, name: &str, api: &str) -> Result<Object> {
     let value = value::json::from_json(args[name].clone())
         .map_err(|error| invalid(name, api, &error.message))?;
     value.into_object().map_err(|_| invalid(name, api, "Value must be an Object"))
 }
 
-fn document_id(args: &Json, api: &str) -> Result<DocumentId> {
+/// The arguments of a call: an object, or a list of one.
+pub(crate) fn arguments(args: &Json, api: &str) -> Result<Object> {
+    match &args["args"] {
+        Json::Array(list) if list.len() == 1 => object(&json!({ "args": list[0] }), "args", api),
+        _ => object(args, "args", api),
+    }
+}
+
+pub(crate) fn document_id(args: &Json, api: &str) -> Result<DocumentId> {
     text(args, "id", api)?
         .parse()
         .map_err(|error: value::IdError| invalid("id", api, &error.to_string()))
 }
 
 /// The path of the function that a call names.
-fn address(args: &Json) -> Result<&str> {
+pub(crate) fn address(args: &Json) -> Result<&str> {
     if let Some(name) = args["name"].as_str() {
         return Ok(name);
     }
@@ -348,6 +368,6 @@ fn address(args: &Json) -> Result<&str> {
     Err(functions::error("Missing required argument 'name'"))
 }
 
-fn invalid(argument: &str, api: &str, cause: &str) -> Error {
+pub(crate) fn invalid(argument: &str, api: &str, cause: &str) -> Error {
     Error::coded("InvalidArgument", format!("Invalid argument `{argument}` for `{api}`: {cause}"))
 }

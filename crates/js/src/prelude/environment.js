@@ -11,6 +11,7 @@
   const { construct, defineProperty, get } = Reflect;
   const { freeze, create } = Object;
   const then = Function.prototype.call.bind(Promise.prototype.then);
+  const slice = Function.prototype.call.bind(String.prototype.slice);
   const OurPromise = Promise;
   const OurError = Error;
   const OurString = String;
@@ -19,7 +20,7 @@
 
   // --- calls of the host ----------------------------------------------------------------------
 
-  /** Calls that wait for the host, oldest first; `first` is where the queue begins. */
+  /** Calls that nobody has taken to the host yet, from `first` on, and those that wait for its answer. */
   const queue = create(null);
   let first = 0;
   let behind = 0;
@@ -30,6 +31,11 @@
     }
   };
 
+  const ask = (op, args) =>
+    new OurPromise((resolve, reject) => {
+      queue[behind++] = { op, args, resolve, reject };
+    });
+
   const Convex = {
     syscall(op, args) {
       texts(op, args);
@@ -37,9 +43,7 @@
     },
     asyncSyscall(op, args) {
       texts(op, args);
-      return new OurPromise((resolve, reject) => {
-        queue[behind++] = { op, args, resolve, reject };
-      });
+      return ask(op, args);
     },
     jsSyscall(op, args) {
       const call = get(jsSyscalls, op);
@@ -129,18 +133,40 @@
 
   // --- what only actions can do ---------------------------------------------------------------
 
-  const refuse = (name, thing) => {
-    const refused = () => host("unavailable", thing);
-    defineProperty(refused, "name", { value: name, configurable: true });
-    hide(globalThis, name, refused);
+  const isAction = host("mode", "") === "action";
+  const define = (name, fn) => {
+    defineProperty(fn, "name", { value: name, configurable: true });
+    hide(globalThis, name, fn);
   };
-  hide(globalThis, "fetch", async function fetch() {
-    return host("unavailable", "fetch()");
-  });
-  refuse("setTimeout", "setTimeout");
-  refuse("setInterval", "setInterval");
-  hide(globalThis, "clearTimeout", function clearTimeout() {});
-  hide(globalThis, "clearInterval", function clearInterval() {});
+  const timers = new Map();
+  let timerIds = 0;
+  const clear = (id) => void timers.delete(id);
+  const start = (name, repeats) => (callback, delay, ...rest) => {
+    if (typeof callback !== "function") throw new TypeError(`${name}: the first argument is no function`);
+    const wait = Math.max(0, Math.min(Number(delay) || 0, 2 ** 31 - 1));
+    const id = ++timerIds;
+    timers.set(id, true);
+    const arm = () =>
+      then(ask("sleep", OurString(wait)), () => {
+        if (!timers.has(id)) return;
+        if (repeats) arm();
+        else timers.delete(id);
+        callback(...rest);
+      });
+    arm();
+    return id;
+  };
+  if (isAction) {
+    define("setTimeout", start("setTimeout", false));
+    define("setInterval", start("setInterval", true));
+  } else {
+    const refused = (thing) => () => host("unavailable", thing);
+    define("fetch", async () => host("unavailable", "fetch()"));
+    define("setTimeout", refused("setTimeout"));
+    define("setInterval", refused("setInterval"));
+  }
+  define("clearTimeout", clear);
+  define("clearInterval", clear);
 
   // --- errors ---------------------------------------------------------------------------------
 
@@ -227,18 +253,18 @@
       );
       return null;
     },
-    /** The oldest call that waits for the host: "number op\nargs"; null: none. */
+    /** The oldest call that was not taken yet: "number op\nargs"; null: none. */
     next() {
       if (first === behind) return null;
       const { op, args } = queue[first];
-      return op + "\n" + args;
+      return first++ + " " + op + "\n" + args;
     },
-    /** Answers the oldest waiting call: "+" and its result, or "-" and JSON {message, data?}. */
-    settle(answer) {
-      const { resolve, reject } = queue[first];
-      delete queue[first++];
-      if (answer[0] === "+") return void resolve(answer.slice(1));
-      const { message, data } = parse(answer.slice(1));
+    /** Answers a call that was taken: "+" and its result, or "-" and JSON {message, data?}. */
+    settle(number, answer) {
+      const { resolve, reject } = queue[number];
+      delete queue[number];
+      if (answer[0] === "+") return void resolve(slice(answer, 1));
+      const { message, data } = parse(slice(answer, 1));
       const error = new OurError(message);
       if (data !== undefined) error.data = data;
       reject(error);

@@ -25,9 +25,9 @@ impl Outside for Fake {
         }
     }
 
-    fn async_syscall(&mut self, op: &str, args: &str) -> Result<String, Refused> {
+    fn ask(&mut self, _number: u64, op: &str, args: &str) -> Option<Result<String, Refused>> {
         self.calls.push(format!("{op} {args}"));
-        match op {
+        Some(match op {
             "1.0/queryStreamNext" if self.calls.len() < 4 => {
                 Ok(r#"{"value":{"n":{"$integer":"AQAAAAAAAAA="}},"done":false}"#.to_string())
             }
@@ -41,7 +41,19 @@ impl Outside for Fake {
             _ => {
                 Err(Refused::Error { message: format!("Unknown async operation {op}"), data: None })
             }
-        }
+        })
+    }
+
+    fn wait(&mut self) -> Waited {
+        Waited::Nothing
+    }
+
+    fn mode(&self) -> Mode {
+        Mode::Transaction
+    }
+
+    fn performance(&mut self) -> f64 {
+        0.0
     }
 
     fn now(&mut self) -> f64 {
