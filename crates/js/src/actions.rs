@@ -54,7 +54,6 @@ pub(crate) async fn run(
             waiting: VecDeque::new(),
             tasks: Vec::new(),
             stopped_by: None,
-            random: Vec::new(),
         };
         let result = program.turn(&module, &function, "action", &args, &mut calls);
         let result = calls.stopped_by.take().map_or(result, Err);
@@ -97,8 +96,6 @@ struct Calls<'a> {
     waiting: VecDeque<(u64, String, String)>,
     tasks: Vec<tokio::task::AbortHandle>,
     stopped_by: Option<Error>,
-    /// Random bytes that were not used yet.
-    random: Vec<u8>,
 }
 
 impl Calls<'_> {
@@ -178,13 +175,11 @@ impl Outside for Calls<'_> {
         self.ctx.now()
     }
 
-    fn random(&mut self) -> f64 {
-        if self.random.len() < 8 {
-            self.random.extend(self.ctx.random());
+    fn fill_random(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(32) {
+            let random = self.ctx.random();
+            chunk.copy_from_slice(&random[..chunk.len()]);
         }
-        let bytes = self.random.split_off(self.random.len() - 8);
-        let bytes = bytes.first_chunk().copied().unwrap_or_default();
-        (u64::from_le_bytes(bytes) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     fn env(&mut self, name: &str) -> Option<String> {

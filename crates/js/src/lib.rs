@@ -11,6 +11,7 @@ pub mod heap;
 mod program;
 mod realm;
 mod syscalls;
+mod web;
 
 pub use program::{Program, PushError, REALMS_KEPT, Settings, Source};
 pub use realm::Limits;

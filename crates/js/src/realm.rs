@@ -12,11 +12,13 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::heap::{Failed, Handle, Heap, Host, Modules, Reply, Stop};
+use crate::web;
 
 /// Scripts of the prelude, in order.
-const PRELUDE: [(&str, &str); 2] = [
+const PRELUDE: [(&str, &str); 3] = [
     ("prelude/environment.js", include_str!("prelude/environment.js")),
     ("prelude/console.js", include_str!("prelude/console.js")),
+    ("prelude/web.js", include_str!("prelude/web.js")),
 ];
 
 /// What one call may use.
@@ -58,8 +60,8 @@ pub(crate) trait Outside {
     fn performance(&mut self) -> f64;
     /// `Date.now()`: milliseconds since the epoch.
     fn now(&mut self) -> f64;
-    /// `Math.random()`: in [0, 1).
-    fn random(&mut self) -> f64;
+    /// Random bytes.
+    fn fill_random(&mut self, bytes: &mut [u8]);
     /// `process.env.NAME`.
     fn env(&mut self, name: &str) -> Option<String>;
     /// A line of `console`.
@@ -335,9 +337,13 @@ impl Handles {
         for name in ["take", "begin", "next", "settle", "end", "describe", "analyze"] {
             heap.remove_global(&format!("driver_{name}"));
         }
+        heap.remove_global("web");
         handles
     }
 }
+
+/// Random bytes of one request. Source: the limit of `crypto.getRandomValues`.
+const RANDOM_BYTES_MAX: usize = 65_536;
 
 /// Splits what JavaScript asks by name.
 struct Bridge<'a> {
@@ -353,7 +359,16 @@ impl Host for Bridge<'_> {
                 Err(Refused::Stop(why)) => Reply::Stop(Stop::Host(why)),
             },
             ("now", _) => Reply::Number(self.outside.now()),
-            ("random", _) => Reply::Number(self.outside.random()),
+            ("random", "bytes") => {
+                let mut bytes = vec![0; text.parse().unwrap_or(0).min(RANDOM_BYTES_MAX)];
+                self.outside.fill_random(&mut bytes);
+                Reply::Text(web::base64(&bytes))
+            }
+            ("random", _) => {
+                let mut bytes = [0; 8];
+                self.outside.fill_random(&mut bytes);
+                Reply::Number((u64::from_le_bytes(bytes) >> 11) as f64 / (1_u64 << 53) as f64)
+            }
             ("performance", _) => Reply::Number(self.outside.performance()),
             ("mode", _) => match self.outside.mode() {
                 Mode::Transaction => Reply::Null,
@@ -366,7 +381,7 @@ impl Host for Bridge<'_> {
             }
             ("unavailable", _) => Reply::Throw(self.outside.unavailable(text)),
             ("refuse", _) => Reply::Stop(Stop::Host(text.to_string())),
-            (other, _) => Reply::Throw(format!("the host knows no {other}")),
+            (thing, what) => web::call(thing, what, text),
         }
     }
 

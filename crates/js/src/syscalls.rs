@@ -278,8 +278,8 @@ impl Outside for Syscalls<'_> {
         self.ctx.reading().now()
     }
 
-    fn random(&mut self) -> f64 {
-        self.ctx.reading().random()
+    fn fill_random(&mut self, bytes: &mut [u8]) {
+        self.ctx.reading().fill_random(bytes);
     }
 
     fn env(&mut self, name: &str) -> Option<String> {

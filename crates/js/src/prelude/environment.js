@@ -310,5 +310,6 @@
   freeze(driver);
   // The host takes these off the global object again.
   for (const name in driver) globalThis["driver_" + name] = driver[name];
+  globalThis.web = { host, hide, ask, isAction };
   globalThis.tell = (level, text) => host("log " + level, text);
 })();

@@ -60,9 +60,13 @@ impl Outside for Fake {
         1_700_000_000_000.0
     }
 
-    fn random(&mut self) -> f64 {
+    fn fill_random(&mut self, bytes: &mut [u8]) {
         self.random += 0.125;
-        self.random
+        let number = (self.random * (1_u64 << 53) as f64) as u64;
+        bytes.fill(7);
+        if let Some(first) = bytes.first_chunk_mut() {
+            *first = (number << 11).to_le_bytes();
+        }
     }
 
     fn env(&mut self, name: &str) -> Option<String> {
@@ -269,3 +273,6 @@ fn console_shows_values() {
     check("new (class A { x = 1 })()", "A {\n  x: 1\n}");
     check("Object.create(null)", "[Object: null prototype] {}");
 }
+
+#[path = "web_tests.rs"]
+mod web_tests;
