@@ -1,7 +1,6 @@
 //! Objects: fields sorted by name.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map;
 use std::fmt;
 
 use crate::names::FieldPath;
@@ -12,29 +11,49 @@ use crate::value::Value;
 /// Names are not checked on insert: [`crate::json`] and [`mod@crate::serde`] check what comes
 /// from outside, [`crate::limits::check_value`] checks what code has built.
 /// The order of objects is that of their sequences of (name, value) pairs.
+///
+/// A sorted list and no tree: most objects are small, and a tree takes hundreds of bytes for its first
+/// field, so that a frame of many small objects would become a hundred times as large in memory.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Object(BTreeMap<String, Value>);
+pub struct Object(Vec<(String, Value)>);
+
+/// The fields of an object in ascending order of name.
+pub type Fields<'a> = std::iter::Map<
+    std::slice::Iter<'a, (String, Value)>,
+    fn(&'a (String, Value)) -> (&'a String, &'a Value),
+>;
+
+/// The names of an object's fields in ascending order.
+pub type Names<'a> =
+    std::iter::Map<std::slice::Iter<'a, (String, Value)>, fn(&'a (String, Value)) -> &'a String>;
 
 impl Object {
     /// An object without fields.
     pub const fn new() -> Self {
-        Object(BTreeMap::new())
+        Object(Vec::new())
     }
 
     /// The value of a field.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name)
+        let at = self.position(name).ok()?;
+        Some(&self.0[at].1)
     }
 
     /// The value of a field, to change in place.
     pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
-        self.0.get_mut(name)
+        let at = self.position(name).ok()?;
+        Some(&mut self.0[at].1)
+    }
+
+    /// Where the field is, or where it would be.
+    fn position(&self, name: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(own, _)| own.as_str().cmp(name))
     }
 
     /// The value at `path`; `None` when a field on the way is absent or not an object.
     pub fn get_path(&self, path: &FieldPath) -> Option<&Value> {
         let mut segments = path.segments();
-        let mut value = self.0.get(segments.next()?)?;
+        let mut value = self.get(segments.next()?)?;
         for segment in segments {
             value = value.as_object()?.get(segment)?;
         }
@@ -43,17 +62,25 @@ impl Object {
 
     /// Sets a field; gives back the value it had.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<Value>) -> Option<Value> {
-        self.0.insert(name.into(), value.into())
+        let (name, value) = (name.into(), value.into());
+        match self.position(&name) {
+            Ok(at) => Some(std::mem::replace(&mut self.0[at].1, value)),
+            Err(at) => {
+                self.0.insert(at, (name, value));
+                None
+            }
+        }
     }
 
     /// Removes a field; gives back the value it had.
     pub fn remove(&mut self, name: &str) -> Option<Value> {
-        self.0.remove(name)
+        let at = self.position(name).ok()?;
+        Some(self.0.remove(at).1)
     }
 
     /// Whether the field is present.
     pub fn contains_key(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.position(name).is_ok()
     }
 
     /// Number of fields.
@@ -67,13 +94,13 @@ impl Object {
     }
 
     /// Fields in ascending order of name.
-    pub fn iter(&self) -> btree_map::Iter<'_, String, Value> {
-        self.0.iter()
+    pub fn iter(&self) -> Fields<'_> {
+        self.0.iter().map(|(name, value)| (name, value))
     }
 
     /// Names in ascending order.
-    pub fn keys(&self) -> btree_map::Keys<'_, String, Value> {
-        self.0.keys()
+    pub fn keys(&self) -> Names<'_> {
+        self.0.iter().map(|(name, _)| name)
     }
 
     /// As [`Value::size`].
@@ -83,7 +110,7 @@ impl Object {
 
     /// As [`Value::nesting`].
     pub fn nesting(&self) -> usize {
-        1 + self.0.values().map(Value::nesting).max().unwrap_or(0)
+        1 + self.0.iter().map(|(_, value)| value.nesting()).max().unwrap_or(0)
     }
 }
 
@@ -110,31 +137,36 @@ impl fmt::Debug for Object {
 
 impl From<BTreeMap<String, Value>> for Object {
     fn from(fields: BTreeMap<String, Value>) -> Self {
-        Object(fields)
+        // Collecting would make room for four at least.
+        let mut list = Vec::with_capacity(fields.len());
+        list.extend(fields);
+        Object(list)
     }
 }
 
 impl From<Object> for BTreeMap<String, Value> {
     fn from(object: Object) -> Self {
-        object.0
+        object.0.into_iter().collect()
     }
 }
 
 impl FromIterator<(String, Value)> for Object {
     fn from_iter<I: IntoIterator<Item = (String, Value)>>(fields: I) -> Self {
-        Object(fields.into_iter().collect())
+        fields.into_iter().collect::<BTreeMap<_, _>>().into()
     }
 }
 
 impl Extend<(String, Value)> for Object {
     fn extend<I: IntoIterator<Item = (String, Value)>>(&mut self, fields: I) {
-        self.0.extend(fields);
+        for (name, value) in fields {
+            self.insert(name, value);
+        }
     }
 }
 
 impl IntoIterator for Object {
     type Item = (String, Value);
-    type IntoIter = btree_map::IntoIter<String, Value>;
+    type IntoIter = std::vec::IntoIter<(String, Value)>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter()
@@ -143,10 +175,10 @@ impl IntoIterator for Object {
 
 impl<'a> IntoIterator for &'a Object {
     type Item = (&'a String, &'a Value);
-    type IntoIter = btree_map::Iter<'a, String, Value>;
+    type IntoIter = Fields<'a>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+        self.iter()
     }
 }
 
@@ -163,4 +195,48 @@ macro_rules! object {
             $((::std::string::String::from($name), $crate::Value::from($value))),*
         ])
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn fields_take_no_more_room_than_they_are() {
+        let parsed = crate::json::parse(r#"[{"a":1},[1],{}]"#).unwrap();
+        let Value::Array(items) = parsed else { panic!("an array") };
+        let (Value::Object(object), Value::Array(list)) = (&items[0], &items[1]) else {
+            panic!("an object and an array");
+        };
+        assert_eq!((object.0.capacity(), list.capacity(), items.capacity()), (1, 1, 3));
+    }
+
+    proptest! {
+        #[test]
+        fn an_object_is_a_map(steps in prop::collection::vec(("[a-d]{0,2}", any::<bool>()), 0..40)) {
+            let (mut object, mut map) = (Object::new(), BTreeMap::new());
+            for (place, (name, set)) in steps.iter().enumerate() {
+                let value = Value::Float64(place as f64);
+                if *set {
+                    let before = map.insert(name.clone(), value.clone());
+                    prop_assert_eq!(object.insert(name.as_str(), value), before);
+                } else {
+                    prop_assert_eq!(object.remove(name), map.remove(name));
+                }
+                prop_assert_eq!(object.get(name), map.get(name));
+                prop_assert_eq!(object.contains_key(name), map.contains_key(name));
+            }
+            prop_assert!(object.iter().eq(map.iter()) && object.keys().eq(map.keys()));
+            let pairs = steps.iter().enumerate();
+            let pairs = pairs.map(|(place, (name, _))| (name.clone(), Value::from(place as f64)));
+            let collected: Object = pairs.clone().collect();
+            let expected: BTreeMap<String, Value> = pairs.clone().collect();
+            prop_assert_eq!(&collected, &Object::from(expected));
+            let mut extended = Object::new();
+            extended.extend(pairs);
+            prop_assert_eq!(extended, collected);
+        }
+    }
 }

@@ -135,6 +135,8 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
             items.push(item);
             check_array_length(items.len()).map_err(|error| self.faults.stop(error))?;
         }
+        // A list of one would keep room for four.
+        items.shrink_to_fit();
         Ok(Value::Array(items))
     }
 
