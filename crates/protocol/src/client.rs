@@ -5,16 +5,19 @@
 //! else wrong in a frame ends the connection. Source: spec/sync-protocol.md section 3.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use value::limits::quoted;
+use value::limits::{ARRAY_LENGTH_MAX, check_array_length, quoted};
 use value::{ComponentPath, FunctionPath, Timestamp, Value};
 
 use crate::error::{ErrorClass, SystemError, cut};
 use crate::ids::{QueryId, RequestId, SessionId};
-use crate::limits::{ARGS_BYTES_MAX, ERROR_TEXT_BYTES_MAX};
+use crate::limits::{ARGS_BYTES_MAX, ERROR_TEXT_BYTES_MAX, MODIFICATIONS_MAX};
 
 /// The arguments of a call, or why they are no arguments. Usually one object.
 pub type Args = Result<Vec<Value>, String>;
@@ -176,7 +179,7 @@ struct ModifyQuerySetFrame<'a> {
     base_version: u32,
     new_version: u32,
     #[serde(borrow)]
-    modifications: Vec<&'a RawValue>,
+    modifications: RawList<'a, MODIFICATIONS_MAX>,
 }
 
 #[derive(Deserialize)]
@@ -185,7 +188,7 @@ struct AddFrame<'a> {
     query_id: u32,
     udf_path: String,
     #[serde(borrow)]
-    args: Vec<&'a RawValue>,
+    args: RawList<'a, ARRAY_LENGTH_MAX>,
     journal: Option<String>,
     component_path: Option<String>,
 }
@@ -202,7 +205,7 @@ struct CallFrame<'a> {
     request_id: u32,
     udf_path: String,
     #[serde(borrow)]
-    args: Vec<&'a RawValue>,
+    args: RawList<'a, ARRAY_LENGTH_MAX>,
     component_path: Option<String>,
 }
 
@@ -236,8 +239,13 @@ impl ConnectFrame {
 
 impl ModifyQuerySetFrame<'_> {
     fn read(self) -> Result<ClientMessage, SystemError> {
-        let modifications =
-            self.modifications.into_iter().map(modification).collect::<Result<Vec<_>, _>>()?;
+        let RawList { kept, count } = self.modifications;
+        if count > kept.len() {
+            return Err(invalid(format!(
+                "{count} modifications, the limit is {MODIFICATIONS_MAX}"
+            )));
+        }
+        let modifications = kept.into_iter().map(modification).collect::<Result<Vec<_>, _>>()?;
         let (base, new) = (self.base_version, self.new_version);
         Ok(ClientMessage::ModifyQuerySet(ModifyQuerySet { base, new, modifications }))
     }
@@ -347,22 +355,57 @@ impl ImpersonatedUser {
     }
 }
 
-fn read_args(raw: &[&RawValue]) -> Args {
-    let mut args = Vec::with_capacity(raw.len().min(16));
+fn read_args(raw: &RawList<'_, ARRAY_LENGTH_MAX>) -> Args {
+    check_array_length(raw.count).map_err(|error| error.message)?;
+    let mut args = Vec::with_capacity(raw.count);
     let mut size = 0;
-    for value in raw {
-        match value::json::parse(value.get()) {
-            Ok(value) => {
-                size += value.size();
-                args.push(value);
-            }
-            Err(error) => return Err(error.to_string()),
+    for value in &raw.kept {
+        let value = value::json::parse(value.get()).map_err(|error| error.message)?;
+        size += value.size();
+        if size > ARGS_BYTES_MAX {
+            return Err(format!("arguments are too large: {size} bytes of {ARGS_BYTES_MAX}"));
         }
-    }
-    if size > ARGS_BYTES_MAX {
-        return Err(format!("arguments are too large: {size} bytes of {ARGS_BYTES_MAX}"));
+        args.push(value);
     }
     Ok(args)
+}
+
+/// The first `MAX` items of a list, and how many there are: millions of items fit into one frame, and
+/// each is smaller there than here.
+#[derive(Default)]
+struct RawList<'a, const MAX: usize> {
+    kept: Vec<&'a RawValue>,
+    count: usize,
+}
+
+impl<'de: 'a, 'a, const MAX: usize> Deserialize<'de> for RawList<'a, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(RawListVisitor(PhantomData))
+    }
+}
+
+struct RawListVisitor<'a, const MAX: usize>(PhantomData<&'a RawValue>);
+
+impl<'de: 'a, 'a, const MAX: usize> Visitor<'de> for RawListVisitor<'a, MAX> {
+    type Value = RawList<'a, MAX>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut list = RawList::default();
+        loop {
+            if list.kept.len() < MAX {
+                let Some(item) = seq.next_element()? else { break };
+                list.kept.push(item);
+            } else if seq.next_element::<IgnoredAny>()?.is_none() {
+                break;
+            }
+            list.count += 1;
+        }
+        Ok(list)
+    }
 }
 
 fn function_path(text: &str) -> Result<FunctionPath, SystemError> {
@@ -423,6 +466,32 @@ mod tests {
         check_invalid("{}", "missing field `type`");
         check_invalid("{\"type\":7}", "invalid type");
         check_invalid("{\"type\":\"Hello\"}", "unknown message type \"Hello\"");
+    }
+
+    #[test]
+    fn lists_of_a_frame_are_bounded() {
+        let zeros = |count: usize| vec!["0"; count].join(",");
+        let call = |count: usize| {
+            let args = zeros(count);
+            let text =
+                format!(r#"{{"type":"Mutation","requestId":0,"udfPath":"m:f","args":[{args}]}}"#);
+            match ClientMessage::decode(&text) {
+                Ok(ClientMessage::Mutation(call)) => call.args.map(|args| args.len()),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(call(ARRAY_LENGTH_MAX), Ok(ARRAY_LENGTH_MAX));
+        let error = call(ARRAY_LENGTH_MAX + 1).unwrap_err();
+        assert_eq!(error, "array has 8193 items, the limit is 8192");
+
+        let modify = |count: usize| {
+            let items = vec![r#"{"type":"Remove","queryId":0}"#; count].join(",");
+            let start = r#"{"type":"ModifyQuerySet","baseVersion":0,"newVersion":1"#;
+            ClientMessage::decode(&format!(r#"{start},"modifications":[{items}]}}"#))
+        };
+        assert!(modify(MODIFICATIONS_MAX).is_ok());
+        let error = modify(MODIFICATIONS_MAX + 1).unwrap_err();
+        assert!(error.message.ends_with("20001 modifications, the limit is 20000"), "{error}");
     }
 
     #[test]

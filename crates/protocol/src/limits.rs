@@ -22,6 +22,9 @@ pub const ACTIONS_RUNNING_MAX: usize = 1000;
 /// Queries subscribed by one connection. Far above any known application.
 pub const QUERIES_MAX: usize = 10_000;
 
+/// Modifications of one `ModifyQuerySet`: each query removed, and as many added.
+pub const MODIFICATIONS_MAX: usize = 2 * QUERIES_MAX;
+
 /// Messages that wait while a token is verified.
 pub const MESSAGES_WAITING_MAX: usize = 4096;
 
