@@ -147,7 +147,6 @@ impl Stage {
         let verifier = Verifier::new(providers, fetch, VerifierOptions::default());
         let (stop, stopping) = watch::channel(false);
         let service = Service {
-            sockets: server::service::Sockets::default(),
             watching: Arc::default(),
             runtime,
             authenticator: Arc::new(Authenticator::new(secret, "stage", verifier)),

@@ -49,39 +49,59 @@ fn frames() -> Vec<Row> {
         raw(
             "a frame that says 17 MB",
             &[0x81, 0xff, 0, 0, 0, 0, 1, 16, 0, 0, 1, 2, 3, 4],
-            internal,
+            "closed 1009 the frame is too large",
         ),
-        raw("a frame without a mask", b"\x81\x02{}", internal),
-        raw("reserved bits", b"\xf1\x80\x01\x02\x03\x04", internal),
-        raw("an unknown kind of frame", b"\x83\x80\x01\x02\x03\x04", internal),
-        raw("half a ping", b"\x09\x80\x01\x02\x03\x04", internal),
-        raw("a part without a beginning", b"\x80\x80\x01\x02\x03\x04", internal),
-        raw("text that is none", b"\x81\x82\x00\x00\x00\x00\xff\xfe", internal),
+        raw("a frame without a mask", b"\x81\x02{}", "closed 1002 a frame is not masked"),
+        raw("reserved bits", b"\xf1\x80\x01\x02\x03\x04", "closed 1002 a reserved bit is set"),
+        raw(
+            "an unknown kind of frame",
+            b"\x83\x80\x01\x02\x03\x04",
+            "closed 1002 a reserved opcode",
+        ),
+        raw("half a ping", b"\x09\x80\x01\x02\x03\x04", "closed 1002 a control frame is in parts"),
+        raw(
+            "a part without a beginning",
+            b"\x80\x80\x01\x02\x03\x04",
+            "closed 1002 a message goes on that never began",
+        ),
+        raw(
+            "text that is none",
+            b"\x81\x82\x00\x00\x00\x00\xff\xfe",
+            "closed 1007 the text is not UTF-8",
+        ),
     ]
+}
+
+/// How a socket ends, whatever it says before.
+async fn end_of(wire: &mut Wire) -> String {
+    loop {
+        match wire.next().await {
+            Frame::Message(_) => {}
+            Frame::Gone => return "gone".to_owned(),
+            Frame::Closed(None, _) => return "closed without a code".to_owned(),
+            Frame::Closed(Some(code), reason) => return format!("closed {code} {reason}"),
+        }
+    }
 }
 
 /// Ends of many kinds.
 fn closings() -> Vec<Row> {
     vec![
-        run("a goodbye of a kind of its own", &["gone"], |target| async move {
+        run("a goodbye of a kind of its own", &["closed 4999"], |target| async move {
             let mut wire = opened(&target, 0).await;
             let frame = CloseFrame { code: 4999.into(), reason: "x".into() };
             wire.raw(Message::Close(Some(frame))).await;
             told(&mut wire, 1).await
         }),
-        run("a socket that is closed on one side", &["gone"], |target| async move {
-            let mut wire = opened(&target, 0).await;
-            wire.stream().shutdown().await.unwrap();
-            loop {
-                match wire.next().await {
-                    Frame::Message(_) => {}
-                    Frame::Gone => return vec!["gone".to_owned()],
-                    Frame::Closed(code, reason) => {
-                        return vec![format!("closed {code:?} {reason}")];
-                    }
-                }
-            }
-        }),
+        run(
+            "a socket that is closed on one side",
+            &["closed without a code"],
+            |target| async move {
+                let mut wire = opened(&target, 0).await;
+                wire.stream().shutdown().await.unwrap();
+                vec![end_of(&mut wire).await]
+            },
+        ),
         run("a request that is closed on one side", &["200 {*}"], |target| async move {
             let body = r#"{"path":"counters:count","args":{"name":"none"}}"#;
             let mut stream = TcpStream::connect(&target.address).await.unwrap();
