@@ -58,7 +58,8 @@ pub const PING_FRAME_EVERY_MS: i64 = 5_000;
 /// Time without any frame from the peer after which it counts as gone (official).
 pub const PEER_SILENT_MS_MAX: i64 = 120_000;
 
-/// How long the first transition of a reconnected client waits for the mutations that came with
-/// it. They are replays more often than not, and a transition that shows one before its answer
-/// makes the client's optimistic row appear twice.
+/// How long the first transition of a reconnected client waits for what the client shows, and for
+/// the mutations that came with it. They are replays more often than not: a transition that shows
+/// one before its answer makes the client's optimistic row appear twice, and one without the query
+/// that shows it settles it too early.
 pub const REPLAY_WAIT_MS: i64 = 500;

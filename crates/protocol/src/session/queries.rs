@@ -131,7 +131,8 @@ impl<I: Clone> Session<I> {
     }
 
     /// The first transition waits for a token that is being verified, and on a reconnect, for a
-    /// while, for the mutations that came along.
+    /// while, until the client has said what it shows and for the mutations that came along. Else it
+    /// would settle mutations before their effect can be seen.
     fn may_begin(&mut self, now_ms: i64) -> bool {
         if self.waiting.is_some() {
             return false;
@@ -139,7 +140,8 @@ impl<I: Clone> Session<I> {
         let again = self.connect.as_ref().is_some_and(|connected| connected.again);
         let mutations_run = self.mutation.is_some() || !self.mutations.is_empty();
         let since = *self.due_since_ms.get_or_insert(now_ms);
-        !(again && mutations_run) || now_ms.saturating_sub(since) >= REPLAY_WAIT_MS
+        let comes = self.received_query_set == 0 || mutations_run;
+        !(again && comes) || now_ms.saturating_sub(since) >= REPLAY_WAIT_MS
     }
 
     pub(super) fn start_refresh(&mut self, out: &mut Vec<Output<I>>) {

@@ -100,6 +100,8 @@ struct Server<'a> {
     answered: Vec<u64>,
     messages: Vec<String>,
     closed: Option<Close>,
+    /// The client was here before.
+    again: bool,
 }
 
 impl<'a> Server<'a> {
@@ -127,6 +129,7 @@ impl<'a> Server<'a> {
             answered: Vec::new(),
             messages: Vec::new(),
             closed: None,
+            again: false,
         }
     }
 
@@ -151,7 +154,8 @@ impl<'a> Server<'a> {
                 self.requests.insert(u64::from(call.request.0));
             }
             ClientMessage::Authenticate { .. } => self.identity_version += 1,
-            ClientMessage::Connect(_) | ClientMessage::Event => {}
+            ClientMessage::Connect(connect) => self.again = connect.connection_count > 0,
+            ClientMessage::Event => {}
         }
         let mut outputs = self.session.handle(self.now_ms, Input::Frame(text));
         outputs.extend(self.session.flush(self.now_ms));
@@ -167,7 +171,9 @@ impl<'a> Server<'a> {
         }
         if self.closed.is_none() {
             let announced = (self.query_set, self.identity_version);
-            let waits = self.requests.len() > self.answered.len();
+            // A client that comes back says what it shows before it is shown anything.
+            let waits =
+                self.requests.len() > self.answered.len() || self.again && self.query_set == 0;
             let shown = (self.version.query_set, self.version.identity);
             assert!(shown == announced || waits, "{}: {shown:?} {announced:?}", self.name);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use crate::limits::REPLAY_WAIT_MS;
 use crate::session::{Input, Options, Output, Session, Verified};
 use crate::{
     ActionOutcome, CallError, ClientVersion, ErrorClass, Modification, MutationOutcome, Outgoing,
@@ -450,6 +451,25 @@ impl Model {
 
     /// Lets everything that is under way finish, and checks that nothing is owed.
     fn settle(&mut self) {
+        self.come_to_rest();
+        // A client that came back and shows nothing is waited for, and then no longer.
+        self.now_ms += REPLAY_WAIT_MS;
+        self.come_to_rest();
+        assert_eq!(self.unanswered, BTreeSet::new());
+        assert!(self.session.unanswered.is_empty(), "nothing is kept of answered requests");
+        let held: usize = self.live.iter().map(|id| add(*id).len()).sum();
+        assert_eq!(self.session.held_bytes, held, "only queries are held");
+        assert!(!self.unfollowed, "a transition follows every answer");
+        let announced = (self.query_set, self.identities);
+        assert_eq!((self.version.query_set, self.version.identity), announced);
+        let shown: BTreeSet<QueryId> = self.shown.keys().copied().collect();
+        assert_eq!(shown, self.live);
+        for (id, value) in &self.shown {
+            assert_eq!(*value, self.truth(*id, self.head), "no update was missed");
+        }
+    }
+
+    fn come_to_rest(&mut self) {
         let mut rounds = 0;
         while self.is_busy() {
             rounds += 1;
@@ -466,18 +486,6 @@ impl Model {
                 self.step(step);
                 self.flush();
             }
-        }
-        assert_eq!(self.unanswered, BTreeSet::new());
-        assert!(self.session.unanswered.is_empty(), "nothing is kept of answered requests");
-        let held: usize = self.live.iter().map(|id| add(*id).len()).sum();
-        assert_eq!(self.session.held_bytes, held, "only queries are held");
-        assert!(!self.unfollowed, "a transition follows every answer");
-        let announced = (self.query_set, self.identities);
-        assert_eq!((self.version.query_set, self.version.identity), announced);
-        let shown: BTreeSet<QueryId> = self.shown.keys().copied().collect();
-        assert_eq!(shown, self.live);
-        for (id, value) in &self.shown {
-            assert_eq!(*value, self.truth(*id, self.head), "no update was missed");
         }
     }
 }
