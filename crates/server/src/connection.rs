@@ -97,8 +97,6 @@ pub struct Connection {
     show_errors: bool,
     /// A refresh that the session waits for, and since when.
     refresh: Option<(Timestamp, i64)>,
-    /// What somebody may have been told when the newest query was added.
-    answered_elsewhere: Timestamp,
     /// A live query changed, or a refresh may be ready.
     woken: Arc<std::sync::atomic::AtomicBool>,
     out: Vec<Out>,
@@ -126,7 +124,6 @@ impl Connection {
             client_session: None,
             inbox: Inbox { events: Arc::default(), waker },
             refresh: None,
-            answered_elsewhere: Timestamp(0),
             woken,
             out: Vec::new(),
         }
@@ -259,15 +256,9 @@ impl Connection {
                 Output::Verify(token) => self.out.push(Out::Verify(token)),
                 Output::Mutation(call) => self.mutation(call),
                 Output::Action(call) => self.out.push(Out::Action(call)),
-                Output::Subscribe(subscription) => {
-                    // Others may know of commits that are not published to live queries yet: whoever
-                    // begins to watch after such an answer must see what was answered.
-                    self.answered_elsewhere = self.runtime.durable();
-                    self.subscribe(&subscription);
-                }
+                Output::Subscribe(subscription) => self.subscribe(&subscription),
                 Output::Unsubscribe(query) => self.live.unsubscribe(query.0),
                 Output::Refresh { at_least } => {
-                    let at_least = at_least.max(self.answered_elsewhere);
                     self.refresh = Some((at_least, to_ms(self.runtime.now())));
                 }
                 Output::Close(close) => self.out.push(Out::Close(close)),
