@@ -126,7 +126,7 @@ fn ended(seen: &Seen, name: &str, is_late: bool, version: u32) -> bool {
     false
 }
 
-/// G21: tokens end and are replaced while every client calls mutations all the time.
+/// Tokens end and are replaced while every client calls mutations all the time.
 #[test]
 fn tokens_end_under_load_and_nobody_is_signed_out() {
     const CLIENTS: usize = 12;
@@ -194,7 +194,7 @@ fn tokens_end_under_load_and_nobody_is_signed_out() {
     }
 }
 
-/// G22: 150 sockets of three identities.
+/// 150 sockets of three identities.
 #[test]
 fn results_are_shared_by_those_who_may_see_them() {
     let names: Vec<String> = (0..150).map(|number| format!("socket{number}")).collect();

@@ -1,4 +1,4 @@
-//! G20: what a provider of tokens can do wrong, as clients over HTTP and over a socket meet it.
+//! What a provider of tokens can do wrong, as clients over HTTP and over a socket meet it.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};

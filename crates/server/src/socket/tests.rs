@@ -11,16 +11,16 @@
 //! | 1.3 frames, sizes, pings, close reasons | `endings`, `frame::tests` |
 //! | 3.7, 12 which fault ends the socket how | `endings`; the table: `protocol::error` |
 //! | 4.2, 11 chunks, slow readers | `peers` |
-//! | 7.1 a mutation has 60 s, order of mutations (G39) | `liveness`, `cases` |
-//! | 7.4 lost answers (G03) | `cases` |
+//! | 7.1 a mutation has 60 s, order of mutations | `liveness`, `cases` |
+//! | 7.4 lost answers | `cases` |
 //! | 9.1, 9.4 reconnects, clients from the future | `cases` |
-//! | 10 both pings, silence, what is dead is closed (G02) | `liveness` |
+//! | 10 both pings, silence, what is dead is closed | `liveness` |
 //! | 14 closes of clients, with a code and without | `endings` |
-//! | G01 versions begin at 0 | `endings` |
-//! | G04 stampedes | `cases` |
-//! | G06 compression | `compression`, `frame::tests`, `tests/clients/npm/compression.test.js` |
-//! | G05, G10, G11 | `tests/scripts`, `tests/clients/npm/consistency.test.js` |
-//! | G12 what is unsubscribed is gone | `cases` |
+//! | versions begin at 0 | `endings` |
+//! | stampedes | `cases` |
+//! | compression | `compression`, `frame::tests`, `tests/clients/npm/compression.test.js` |
+//! | own writes, one snapshot, unrelated writes | `tests/scripts`, `tests/clients/npm/consistency.test.js` |
+//! | what is unsubscribed is gone | `cases` |
 
 mod cases;
 mod compression;

@@ -12,7 +12,7 @@ async fn come_back(world: &World, count: u32, queries: &[(u32, &str, Json)]) -> 
 }
 
 #[tokio::test(start_paused = true)]
-async fn g03_a_mutation_whose_answer_is_lost_runs_once() {
+async fn a_mutation_whose_answer_is_lost_runs_once() {
     let world = World::new();
     let list = [(0, "notes:list", json!({}))];
     for request in 0..200 {
@@ -47,7 +47,7 @@ async fn g03_a_mutation_whose_answer_is_lost_runs_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g04_a_stampede_runs_each_query_once() {
+async fn a_stampede_runs_each_query_once() {
     const CLIENTS: u32 = 300;
     let world = World::new();
     let queries = [
@@ -84,7 +84,7 @@ async fn g04_a_stampede_runs_each_query_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g12_unsubscribed_means_stopped() {
+async fn unsubscribed_means_stopped() {
     let world = World::new();
     let mut writer = world.open(None);
     writer.connect().await;
@@ -141,7 +141,7 @@ async fn a_client_from_the_future_is_sent_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g39_mutations_of_one_socket_run_in_the_order_sent() {
+async fn mutations_of_one_socket_run_in_the_order_sent() {
     let world = World::new();
     let mut client = world.open(None);
     client.connect().await;

@@ -8,7 +8,7 @@ fn text(n: usize) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g06_updates_of_a_large_result_cost_a_twentieth() {
+async fn updates_of_a_large_result_cost_a_twentieth() {
     let world = World::new();
     let (mut packed, mut plain) = (world.open(Some(OFFER)), world.open(None));
     for n in 0..100 {

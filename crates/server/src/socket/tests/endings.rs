@@ -92,7 +92,7 @@ async fn what_breaks_the_rules_of_messages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g01_a_duplicate_step_is_fatal_and_the_next_socket_begins_at_zero() {
+async fn a_duplicate_step_is_fatal_and_the_next_socket_begins_at_zero() {
     let world = World::new();
     let (mut first, mut other) = (world.open(None), world.open(None));
     for client in [&mut first, &mut other] {

@@ -1,4 +1,4 @@
-//! Silence, and what never ends. Case G02: what is dead never looks alive.
+//! Silence, and what never ends. What is dead never looks alive.
 
 use super::*;
 
@@ -62,7 +62,7 @@ async fn whatever_comes_is_a_sign_of_life() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g02_a_query_that_does_not_end_closes_the_socket() {
+async fn a_query_that_does_not_end_closes_the_socket() {
     let world = World::new();
     let start = tokio::time::Instant::now();
     let mut client = world.open(None);
@@ -82,7 +82,7 @@ async fn g02_a_query_that_does_not_end_closes_the_socket() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g02_a_query_that_fails_is_an_answer() {
+async fn a_query_that_fails_is_an_answer() {
     let world = World::new();
     let mut client = world.open(None);
     client.connect().await;
@@ -94,7 +94,7 @@ async fn g02_a_query_that_fails_is_an_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g02_a_panic_closes_the_socket_and_no_other() {
+async fn a_panic_closes_the_socket_and_no_other() {
     let world = World::new();
     let (mut client, mut other) = (world.open(Some(OFFER)), world.open(None));
     client.connect().await;
