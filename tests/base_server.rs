@@ -1,7 +1,7 @@
 //! The `base` application as a server of its own, for tests of what the presence application does not
 //! have: actions, bursts of jobs, and how often bodies ran.
 //!
-//!     base-server DATA [PORT] [--retention-seconds N] [--head-seconds N]
+//!     base-server DATA [PORT] [--retention-seconds N] [--head-seconds N] [--cache-mib N]
 //!
 //! Says `listening on http://ADDRESS` when it is ready, as the program does, and has its development
 //! issuer. `server:state` is an action that tells what bodies ran and what is held.
@@ -45,25 +45,28 @@ struct Args {
     port: u16,
     retention: Option<Duration>,
     head_timeout: Option<Duration>,
+    cache_mib: Option<usize>,
 }
 
 impl Args {
     fn read() -> Result<Args> {
         let mut args = std::env::args().skip(1).peekable();
-        let data = args.next().context("usage: base-server DATA [PORT] [--NAME SECONDS]…")?;
+        let data = args.next().context("usage: base-server DATA [PORT] [--NAME NUMBER]…")?;
         let port = args.next_if(|next| !next.starts_with("--"));
         let mut read = Args {
             data: PathBuf::from(data),
             port: port.map_or(Ok(0), |port| port.parse())?,
             retention: None,
             head_timeout: None,
+            cache_mib: None,
         };
         while let Some(name) = args.next() {
-            let seconds = args.next().with_context(|| format!("{name} needs a value"))?;
-            let value = Some(Duration::from_secs(seconds.parse()?));
+            let number: u32 = args.next().context("an option needs a value")?.parse()?;
+            let seconds = Some(Duration::from_secs(number.into()));
             match name.as_str() {
-                "--retention-seconds" => read.retention = value,
-                "--head-seconds" => read.head_timeout = value,
+                "--retention-seconds" => read.retention = seconds,
+                "--head-seconds" => read.head_timeout = seconds,
+                "--cache-mib" => read.cache_mib = Some(number as usize),
                 other => bail!("no option {other}"),
             }
         }
@@ -95,6 +98,9 @@ fn main() -> Result<()> {
     let mut options = Options::default();
     if let Some(retention) = args.retention {
         options.retention_ns = u64::try_from(retention.as_nanos())?;
+    }
+    if let Some(mib) = args.cache_mib {
+        options.cache_bytes = mib << 20;
     }
     let engine = Engine::open(store, env, options)?;
     let running = Arc::new(OnceLock::new());
