@@ -206,6 +206,7 @@ pub fn base() -> App {
         .query("users:nested", nested)
         .internal_query("users:internal", |_: &QueryCtx, (): ()| Ok(1.0))
         .mutation("messages:send", send)
+        .mutation("messages:sendNext", send_next)
         .mutation("messages:sendMine", send_mine)
         .mutation("messages:sendAndCount", send_and_count)
         .mutation("messages:move", move_message)
@@ -221,6 +222,7 @@ pub fn base() -> App {
         .mutation("jobs:burst", burst)
         .internal_mutation("jobs:tick", tick)
         .action("counters:act", act)
+        .action("counters:echo", |_: functions::ActionCtx, args: Name| async move { Ok(args.name) })
         .action("counters:actAndThrow", act_and_throw)
 }
 
@@ -319,6 +321,14 @@ fn nested(ctx: &QueryCtx, args: Name) -> Result<Vec<value::Value>> {
 fn send(ctx: &MutationCtx, args: Message) -> Result<Id<Message>> {
     pause();
     ctx.db().insert(args)
+}
+
+/// A message whose number is how many there were in the room.
+fn send_next(ctx: &MutationCtx, args: Room) -> Result<f64> {
+    let n = list(ctx, Room { room: args.room.clone() })?.len() as f64;
+    let (author, body) = ("next".to_owned(), String::new());
+    ctx.db().insert(Message { room: args.room, author, body, n })?;
+    Ok(n)
 }
 
 fn send_mine(ctx: &MutationCtx, args: Body) -> Result<String> {
@@ -438,7 +448,11 @@ fn burst(ctx: &MutationCtx, args: Burst) -> Result<()> {
     Ok(())
 }
 
+/// A job is nobody's, whoever had it scheduled.
 fn tick(ctx: &MutationCtx, args: Name) -> Result<()> {
+    if ctx.auth().get_user_identity()?.is_some() {
+        return Err(error("a job has the identity of a caller"));
+    }
     pause();
     ctx.db().insert_into("ticks", object! { "name" => args.name }).map(|_| ())
 }

@@ -4,6 +4,7 @@
 
 mod answers;
 mod bad_input;
+mod cases;
 mod corpus;
 mod crash;
 mod docs;

@@ -3,7 +3,7 @@
 use std::net::Shutdown;
 
 use serde_json::json;
-use tests::wire::{Frame, Wire, mutation, post, soon};
+use tests::wire::{Frame, Wire, add, mutation, post, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -13,6 +13,8 @@ use super::{Row, Target, answered, run, told};
 
 /// Heads that never end, at a time.
 const SLOW_HEADS: usize = 50;
+/// Queries that one socket may have.
+const QUERIES: u32 = 10_000;
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = frames();
@@ -153,20 +155,38 @@ fn closings() -> Vec<Row> {
 
 /// Much of something.
 fn crowds() -> Vec<Row> {
-    vec![run("heads that never end", &["408"], |target| async move {
-        let mut open = Vec::new();
-        for _ in 0..SLOW_HEADS {
-            let mut stream = TcpStream::connect(&target.address).await.unwrap();
-            stream.write_all(b"POST /api/query HTTP/1.1\r\nHost: x\r\nX-").await.unwrap();
-            open.push(stream);
-        }
-        let mut answers = Vec::new();
-        for mut stream in open {
-            let mut answer = String::new();
-            soon("an answer", stream.read_to_string(&mut answer)).await.unwrap();
-            answers.push(answered(&answer));
-        }
-        answers.dedup();
-        answers
-    })]
+    vec![
+        run(
+            "10,000 queries of one socket, then one more",
+            &["10000 values", "closed 1013 TooManyConcurrentRequests"],
+            |target| async move {
+                let mut wire = opened(&target, 3).await;
+                let query =
+                    |id: u32| add(id, "counters:count", json!({ "name": format!("q{id}") }));
+                wire.modify((0..QUERIES).map(query).collect()).await;
+                let values = wire.values().await;
+                assert!(values.iter().all(|(_, value)| value.is_null()));
+                wire.modify(vec![query(QUERIES)]).await;
+                let mut lines = vec![format!("{} values", values.len())];
+                lines.extend(told(&mut wire, 1).await);
+                lines
+            },
+        ),
+        run("heads that never end", &["408"], |target| async move {
+            let mut open = Vec::new();
+            for _ in 0..SLOW_HEADS {
+                let mut stream = TcpStream::connect(&target.address).await.unwrap();
+                stream.write_all(b"POST /api/query HTTP/1.1\r\nHost: x\r\nX-").await.unwrap();
+                open.push(stream);
+            }
+            let mut answers = Vec::new();
+            for mut stream in open {
+                let mut answer = String::new();
+                soon("an answer", stream.read_to_string(&mut answer)).await.unwrap();
+                answers.push(answered(&answer));
+            }
+            answers.dedup();
+            answers
+        }),
+    ]
 }

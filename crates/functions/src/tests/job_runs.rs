@@ -24,6 +24,7 @@ struct ById {
     id: Id<ScheduledFunction>,
 }
 
+#[expect(clippy::too_many_lines, reason = "a list")]
 fn app() -> App {
     App::new("chat")
         .schema(SCHEMA)
@@ -35,6 +36,22 @@ fn app() -> App {
             ctx.scheduler().run_at(args.ms, &args.path, message("a", args.n))
         })
         .mutation("m:cancel", |ctx: &MutationCtx, args: ById| ctx.scheduler().cancel(&args.id))
+        .mutation("m:laterAndThrow", |ctx: &MutationCtx, args: Later| -> Result<()> {
+            ctx.scheduler().run_after(Duration::ZERO, &args.path, message("a", args.n))?;
+            Err(error("no"))
+        })
+        .mutation("m:laterNestedAndCaught", |ctx: &MutationCtx, args: Later| {
+            let args = later(&args.path, args.ms, args.n);
+            Ok(ctx.run_mutation("m:laterAndThrow", args).is_err())
+        })
+        .mutation("m:insertAndCountLater", |ctx: &MutationCtx, args: Later| {
+            ctx.scheduler().run_after(Duration::ZERO, "m:count", message("a", args.n))?;
+            ctx.db().insert(Message::new("a", args.n))
+        })
+        .internal_mutation("m:count", |ctx: &MutationCtx, _: Message| {
+            let rows = ctx.db().query::<Message>().collect()?.len();
+            ctx.db().insert(Message::new("counted", rows as f64))
+        })
         .internal_mutation("m:send", |ctx: &MutationCtx, args: Message| {
             assert!(ctx.auth().get_user_identity()?.is_none());
             ctx.db().insert(args)
@@ -210,6 +227,50 @@ fn canceled_before_the_start_never_runs_and_after_the_end_stays_done() {
     let unknown = DocumentId { internal: value::InternalId([1; 16]), ..id_of(&third) };
     let text = world.fails("m:cancel", object! { "id" => unknown.to_string() });
     assert!(text.contains("no scheduled job"), "{text}");
+}
+
+#[test]
+fn a_job_is_scheduled_by_the_commit_of_its_transaction() {
+    let world = World::new(app());
+    let (mut jobs, mut crons) = (DueQueue::jobs(), DueQueue::crons());
+    assert_eq!(world.fails("m:laterAndThrow", later("m:send", 0.0, 1.0)), "Uncaught Error: no");
+    let caught = world.ok("m:laterNestedAndCaught", later("m:send", 0.0, 2.0));
+    assert_eq!(caught, Value::from(true));
+    assert_eq!(states(&world), Vec::<String>::new());
+    world.ok("m:insertAndCountLater", later("m:count", 0.0, 3.0));
+    world.clock.advance_ms(1);
+    assert_eq!(sent(&world), [3.0], "not before the commit, and not within it");
+    assert_eq!(world.drain(&mut jobs, &mut crons), 1);
+    assert_eq!(sent(&world), [3.0, 1.0], "it saw what its transaction wrote");
+    assert_eq!(states(&world), ["success"]);
+}
+
+#[test]
+fn a_job_ran_or_was_canceled_and_never_both() {
+    let world = World::new(app());
+    let (mut jobs, mut crons) = (DueQueue::jobs(), DueQueue::crons());
+    for n in 0..500_u32 {
+        let id = world.ok("m:later", later("m:send", 0.0, f64::from(n)));
+        // Before it starts, after it ended, or when it was taken and has not begun.
+        match n % 3 {
+            0 => drop(world.ok("m:cancel", object! { "id" => id })),
+            1 => {
+                world.drain(&mut jobs, &mut crons);
+                world.ok("m:cancel", object! { "id" => id });
+            }
+            _ => {
+                world.ok("m:cancel", object! { "id" => id.clone() });
+                block_on(jobs::run_job(world.host(), id_of(&id))).unwrap();
+            }
+        }
+        world.clock.advance_ms(1);
+    }
+    world.drain(&mut jobs, &mut crons);
+    let ran: Vec<f64> = (0..500).filter(|n| n % 3 == 1).map(f64::from).collect();
+    assert_eq!(sent(&world), ran);
+    let states = states(&world);
+    let count = |state: &str| states.iter().filter(|it| *it == state).count();
+    assert_eq!((count("success"), count("canceled")), (ran.len(), 500 - ran.len()));
 }
 
 #[test]
