@@ -503,3 +503,37 @@ fn backups_that_are_refused() {
     let (code, said) = restore(&file, &into);
     assert!(code == Some(1) && said.contains("another secret"), "{said}");
 }
+
+#[test]
+fn its_own_origin_is_asked_without_the_network() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as URL_SAFE;
+    // No such host exists: only the program itself can answer for it.
+    let own = "https://own.invalid";
+    let providers = serde_json::json!({"providers": [{
+        "type": "customJwt", "issuer": own, "algorithm": "ES256", "applicationID": "app",
+        "jwks": format!("{own}/version"),
+    }]});
+    let data = tempfile::tempdir().unwrap();
+    let mut command = concave();
+    command.args(["serve", "--port", "0", "--site-port", "0", "--origin", own, "--data"]);
+    command.arg(data.path()).args(["--auth-config", &providers.to_string()]);
+    let server = Running::start(&mut command);
+    let claims =
+        serde_json::json!({"iss": own, "aud": "app", "sub": "a", "exp": 4_000_000_000_u64});
+    let part = |json: Json| URL_SAFE.encode(json.to_string());
+    let head = serde_json::json!({"alg": "ES256", "kid": "k", "typ": "JWT"});
+    let token = format!("{}.{}.{}", part(head), part(claims), URL_SAFE.encode([1; 64]));
+    let body = r#"{"path":"presence:list","args":{}}"#;
+    let (status, answer) = ask(
+        &server.address,
+        &format!(
+            "POST /api/query HTTP/1.0\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+    );
+    // What it serves there is no key set, and it is this program that served it.
+    assert_eq!(status, 503);
+    assert!(answer.contains("https://own.invalid/version: content type"), "{answer}");
+}

@@ -9,7 +9,9 @@ use anyhow::{Context as _, Result};
 use engine::{Engine, Options, TxError};
 use functions::{Application, Pool, Registry, Runtime, RuntimeParts};
 use server::auth::dev_issuer::DevIssuer;
-use server::auth::{Authenticator, HttpFetch, Origins, Verifier, VerifierOptions, parse_config};
+use server::auth::{
+    Authenticator, HttpFetch, Origins, RouterFetch, Verifier, VerifierOptions, parse_config,
+};
 use server::http::operation::{self, OutsideOrigins};
 use server::listen;
 use server::service::{Service, ServiceOptions};
@@ -104,16 +106,22 @@ async fn accept(config: &Config, runtime: Arc<Runtime>) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
     // Before anybody is told that this runs: from then on it may be asked to stop.
     let signals = Signals::new()?;
+    let listener = bind(SocketAddr::new(config.interface, config.port)).await?;
+    let site = bind(SocketAddr::new(config.interface, config.site_port)).await?;
+    let (address, site_address) = (listener.local_addr()?, site.local_addr()?);
+    let origins = origins(config, address, site_address);
+    let (own, own_site) = (RouterFetch::new(), RouterFetch::new());
+    let fetch = Origins::new(Arc::new(HttpFetch::new()))
+        .with(&origins.clients, Arc::new(own.clone()))
+        .with(&origins.site, Arc::new(own_site.clone()));
     let service = Service {
-        authenticator: Arc::new(authenticator(config, &runtime)?),
+        authenticator: Arc::new(authenticator(config, &runtime, fetch)?),
         watching: Arc::new(watching(config)),
         codecs: Arc::default(),
         options: ServiceOptions { show_errors: !config.redact_errors },
         runtime: Arc::clone(&runtime),
         stopping: stopping.clone(),
     };
-    let listener = bind(SocketAddr::new(config.interface, config.port)).await?;
-    let site = bind(SocketAddr::new(config.interface, config.site_port)).await?;
     let due = Arc::clone(&runtime);
     tokio::spawn(async move {
         if let Err(error) = due.run_due().await {
@@ -125,9 +133,10 @@ async fn accept(config: &Config, runtime: Arc<Runtime>) -> Result<()> {
         Some(issuer) => server::dev_router(service, Arc::new(issuer)),
         None => server::router(service),
     };
-    let (address, site_address) = (listener.local_addr()?, site.local_addr()?);
-    let origins = origins(config, address, site_address);
     let router = operation::beside(router, operated, origins);
+    // From now on tokens of this very server can be verified.
+    own.serve(router.clone());
+    own_site.serve(server::site_router());
     let limits = config.connections;
     let clients = listen::serve(listener, router, limits, stopping.clone());
     let site = listen::serve(site, server::site_router(), limits, stopping);
@@ -208,7 +217,7 @@ fn dev_issuer(config: &Config) -> Result<Option<DevIssuer>> {
 }
 
 /// Who may sign in: the configured providers, and the development issuer if asked for.
-fn authenticator(config: &Config, runtime: &Runtime) -> Result<Authenticator> {
+fn authenticator(config: &Config, runtime: &Runtime, fetch: Origins) -> Result<Authenticator> {
     let mut providers = match &config.auth_config {
         Some(auth) => {
             let text = if auth.trim_start().starts_with('{') {
@@ -229,12 +238,8 @@ fn authenticator(config: &Config, runtime: &Runtime) -> Result<Authenticator> {
             tracing::warn!("--dev-auth on a public interface: anybody can sign in as anybody");
         }
     }
-    let origins = Origins::new(Arc::new(HttpFetch::new()));
-    let verifier = Verifier::new(
-        providers,
-        Arc::new(origins),
-        VerifierOptions { redact: config.redact_errors },
-    );
+    let options = VerifierOptions { redact: config.redact_errors };
+    let verifier = Verifier::new(providers, Arc::new(fetch), options);
     let instance = runtime.instance_name();
     Ok(Authenticator::new(runtime.secret().as_ref().clone(), instance, verifier))
 }
