@@ -53,12 +53,13 @@ impl Process {
         self.child.wait().expect("it has ended")
     }
 
-    /// Resident memory in bytes, as Linux counts it.
+    /// Resident memory of its own in bytes, as Linux counts it: without the pages of files, which the
+    /// system takes back when it needs them.
     pub fn resident_bytes(&self) -> u64 {
         let path = PathBuf::from(format!("/proc/{}/status", self.child.id()));
         let status = std::fs::read_to_string(path).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()).expect("a line VmRSS");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()).expect("a line RssAnon");
         kib.parse::<u64>().expect("a number of KiB") << 10
     }
 }

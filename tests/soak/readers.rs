@@ -8,13 +8,13 @@ use tokio::time::Instant;
 use crate::{Server, Size};
 
 /// Most that all slow readers together may make the server hold.
-const HELD_BYTES: u64 = 256 << 20;
+const HELD_BYTES: u64 = 96 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_readers_cost_little_and_end_at_the_newest_state() {
     let size = Size::of_this_run();
     let (readers, body) = (size.pick(10, 100), size.pick(50_000, 200_000));
-    let server = Server::start(&[]);
+    let server = Server::start(&["--cache-mib", "8"]);
     let started = Instant::now();
     let mut slow = Vec::new();
     for number in 0..readers {

@@ -24,7 +24,10 @@ pub(super) fn keys() -> Vec<(&'static str, String)> {
 }
 
 pub(super) fn rows() -> Vec<Row> {
-    [bodies(), calls(), paths(), heads(), upgrades(), credentials()].into_iter().flatten().collect()
+    [bodies(), calls(), paths(), heads(), upgrades(), credentials(), operators()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 const QUERY: &str = r#"{"path":"counters:count","args":{"name":"none"}}"#;
@@ -309,5 +312,113 @@ fn credentials() -> Vec<Row> {
         admin("a key of another deployment", "<admin-other-name>"),
         admin("a key of another secret", "<admin-other-secret>"),
         admin("a cut key", "<admin-cut>"),
+    ]
+}
+
+/// What operators ask, by others and wrongly.
+fn operators() -> Vec<Row> {
+    let get = |name, target: &str, credential: &str, gets: &str| {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+        let credential = match credential {
+            "" => String::new(),
+            credential => format!("Authorization: {credential}\r\n"),
+        };
+        bytes(name, format!("{head}{credential}\r\n"), gets)
+    };
+    let (user, admin) = ("Bearer <token>", "Convex <admin>");
+    let write = |name, body: &str, gets: &str| {
+        let key = "Authorization: Convex <admin>\r\n";
+        bytes(name, post("/api/concave/v1/documents", key, body), gets)
+    };
+    vec![
+        get(
+            "an export by nobody",
+            "/api/list_snapshot",
+            "",
+            "403 BadDeployKey: this endpoint needs an admin key",
+        ),
+        get(
+            "an export by a user",
+            "/api/list_snapshot",
+            user,
+            "403 BadDeployKey: this endpoint needs an admin key",
+        ),
+        get(
+            "an export at no time",
+            "/api/list_snapshot?snapshot=x",
+            admin,
+            "400 BadQueryArgs: parameter `snapshot` is not an integer of 64 bits",
+        ),
+        get(
+            "an export of the future",
+            "/api/list_snapshot?snapshot=9223372036854775807",
+            admin,
+            "400 SnapshotTooNew: timestamp 9223372036854775807 is above the newest one, *",
+        ),
+        get(
+            "an export from a foreign cursor",
+            "/api/list_snapshot?cursor=<cursor>",
+            admin,
+            "400 InvalidListSnapshotCursor: the cursor is none of this deployment",
+        ),
+        get(
+            "deltas from nowhere",
+            "/api/document_deltas",
+            admin,
+            "400 DocumentDeltasCursorRequired: document_deltas needs a cursor: *",
+        ),
+        get(
+            "deltas of the future",
+            "/api/document_deltas?cursor=9223372036854775807",
+            admin,
+            "400 InvalidWindowToReadDocuments: timestamp 9223372036854775807 is above the newest one, *",
+        ),
+        get(
+            "figures for nobody",
+            "/metrics",
+            "",
+            "403 BadDeployKey: this endpoint needs an admin key",
+        ),
+        get(
+            "tables for nobody",
+            "/api/concave/v1/tables",
+            "",
+            "403 BadDeployKey: this endpoint needs an admin key",
+        ),
+        get(
+            "sessions for a user",
+            "/api/concave/v1/sessions",
+            user,
+            "403 BadDeployKey: this endpoint needs an admin key",
+        ),
+        get("a live query that is none", "/api/concave/v1/live/x", admin, "400 InvalidArgument: *"),
+        get(
+            "a live query that is gone",
+            "/api/concave/v1/live/999999999",
+            admin,
+            "404 NotFound: there is no live query 999999999",
+        ),
+        get(
+            "documents of no table",
+            "/api/concave/v1/tables/no-table/documents",
+            admin,
+            "400 InvalidTableName: table name \"no-table\" is not an identifier: *",
+        ),
+        get(
+            "documents from a foreign cursor",
+            "/api/concave/v1/tables/messages/documents?cursor=<cursor>",
+            admin,
+            "400 InvalidCursor: the cursor belongs to another question, or to another deployment",
+        ),
+        write(
+            "a change that is none",
+            r#"{"op":"x"}"#,
+            "400 BadJsonBody: missing field `writes` *",
+        ),
+        write(
+            "a change without its kind",
+            r#"{"writes":[{"patch":{"id":"x","fields":{}}}]}"#,
+            "400 BadJsonBody: missing field `op` *",
+        ),
     ]
 }
