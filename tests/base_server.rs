@@ -112,6 +112,7 @@ fn main() -> Result<()> {
         registry: application.registry,
         secret: secret.clone(),
         instance_name: Arc::from("base"),
+        options: functions::RuntimeOptions::default(),
     });
     let _ = running.set(Arc::clone(&runtime));
     let _pool = Pool::start(&runtime, 2)?;
@@ -132,7 +133,7 @@ fn main() -> Result<()> {
             authenticator: Arc::new(Authenticator::new(secret, "base", verifier)),
             watching: Arc::default(),
             codecs: Arc::default(),
-            options: ServiceOptions { show_errors: true },
+            options: ServiceOptions::default(),
             stopping: stopping.clone(),
         };
         let router = server::dev_router(service, Arc::new(issuer));

@@ -48,6 +48,7 @@ pub(crate) fn runtime(store: Arc<dyn Store>) -> Result<Arc<Runtime>> {
         registry: application.registry,
         secret: secret(),
         instance_name: Arc::from("bench"),
+        options: functions::RuntimeOptions::default(),
     }))
 }
 
@@ -70,7 +71,7 @@ pub(crate) fn serve(async_runtime: &tokio::runtime::Runtime, data: &Path) -> Res
             authenticator: Arc::new(Authenticator::new(secret(), "bench", verifier)),
             watching: Arc::default(),
             codecs: Arc::default(),
-            options: ServiceOptions { show_errors: true },
+            options: ServiceOptions::default(),
             stopping: stopping.clone(),
         };
         let limits = server::listen::ConnectionLimits::default();

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use functions::Caller;
-use protocol::{ClientVersion, Close, Input, Options, Outgoing, Token, Verified};
+use protocol::{ClientVersion, Close, Input, Options, Outgoing, SessionLimits, Token, Verified};
 use serde_json::{Value as Json, json};
 use server::connection::{Connection, Event, Out};
 use value::Timestamp;
@@ -259,7 +259,13 @@ impl Client {
     /// Opens a connection, and sends everything that a new connection needs in one burst.
     pub fn connect(&mut self, world: &World) {
         let client = ClientVersion::resolve(None, Some("1.48.0")).expect("a version");
-        let options = Options { client, entropy: [7; 16], show_errors: true };
+        let options = Options {
+            client,
+            entropy: [7; 16],
+            show_errors: true,
+            // Where the clock stands still, a burst would never go on.
+            limits: SessionLimits { burst_interval_ms: 0, ..SessionLimits::default() },
+        };
         let connection = Connection::new(&world.runtime, options, Arc::new(|| {}));
         self.link = Some(Link {
             connection,

@@ -115,6 +115,7 @@ fn open(
         registry: application.registry.clone(),
         secret: secret(),
         instance_name: Arc::from("sim"),
+        options: functions::RuntimeOptions::default(),
     })
 }
 

@@ -11,6 +11,7 @@ mod docs;
 mod identity;
 mod imports;
 mod javascript;
+mod limits;
 mod live;
 mod observe;
 mod operate;

@@ -14,13 +14,13 @@ use crate::crash::program;
 const VECTORS: &str = include_str!("../../crates/server/vectors/admin-key.json");
 
 /// A server that ends with the test.
-struct Running {
-    child: Child,
-    address: String,
+pub(super) struct Running {
+    pub(super) child: Child,
+    pub(super) address: String,
 }
 
 impl Running {
-    fn start(command: &mut Command) -> Running {
+    pub(super) fn start(command: &mut Command) -> Running {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -33,9 +33,17 @@ impl Running {
         Running { address: format!("127.0.0.1:{port}"), child }
     }
 
-    fn get(&self, path: &str, key: Option<&str>) -> (u16, String) {
+    pub(super) fn get(&self, path: &str, key: Option<&str>) -> (u16, String) {
         let key = key.map_or_else(String::new, |key| format!("Authorization: Convex {key}\r\n"));
         ask(&self.address, &format!("GET {path} HTTP/1.0\r\nHost: x\r\n{key}\r\n"))
+    }
+
+    /// Ends it, and gives what it wrote into its log.
+    pub(super) fn log(mut self) -> String {
+        let _ = self.child.kill();
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        log
     }
 
     fn terminate(mut self) -> ExitStatus {
@@ -53,7 +61,7 @@ impl Drop for Running {
 }
 
 /// Status and body.
-fn ask(address: &str, request: &str) -> (u16, String) {
+pub(super) fn ask(address: &str, request: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
@@ -64,7 +72,7 @@ fn ask(address: &str, request: &str) -> (u16, String) {
 }
 
 /// The program without what the environment of the test may set.
-fn concave() -> Command {
+pub(super) fn concave() -> Command {
     let mut command = Command::new(program());
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CONCAVE_") {
@@ -78,7 +86,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-fn output(command: &mut Command) -> (Option<i32>, String) {
+pub(super) fn output(command: &mut Command) -> (Option<i32>, String) {
     let Output { status, stdout, stderr } = command.output().unwrap();
     (status.code(), text(&stdout) + &text(&stderr))
 }
@@ -502,6 +510,54 @@ fn backups_that_are_refused() {
     std::fs::write(into.join("instance-secret"), "ab".repeat(32)).unwrap();
     let (code, said) = restore(&file, &into);
     assert!(code == Some(1) && said.contains("another secret"), "{said}");
+}
+
+#[test]
+fn a_backup_is_fetched_from_a_running_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, file) = (folder.path().join("data"), folder.path().join("fetched"));
+    let chat = Chat::start(&data);
+    let members = serde_json::json!({ "memberIds": [] });
+    let conversation = chat.call("mutation", "conversations:create", &members, None);
+    for number in 0..50 {
+        chat.send(&conversation, &format!("{number} {}", "x".repeat(10_000)));
+    }
+    let key = |flags: &[&str]| {
+        let (code, key) = output(concave().arg("admin-key").args(flags).arg("--data").arg(&data));
+        assert_eq!(code, Some(0), "{key}");
+        key.trim().to_owned()
+    };
+    let url = format!("http://{}/", chat.server.address);
+    let fetch = |url: &str, key: &str| {
+        output(
+            concave().arg("backup").arg(&file).args(["--url", url]).env("CONCAVE_ADMIN_KEY", key),
+        )
+    };
+    let refused = |url: &str, key: &str, part: &str| {
+        let (code, said) = fetch(url, key);
+        assert!(code == Some(1) && said.contains(part), "{said}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "something is left");
+    };
+    refused(&url, &key(&["--read-only"]), "OperationNotPermitted");
+    refused(&url, "concave|00", "BadAdminKey");
+    refused("ftp://x", "k", "http or https");
+    refused("http://127.0.0.1:1", "k", "connect");
+    // The key may also stand in a flag; without one nothing is asked.
+    let (code, said) = output(concave().arg("backup").arg(&file).args(["--url", &url]));
+    assert!(code == Some(2) && said.contains("--admin-key"), "{said}");
+
+    let (code, said) = fetch(&url, &key(&[]));
+    assert!(code == Some(0) && said.contains("as of timestamp"), "{said}");
+    let (code, said) = fetch(&url, &key(&[]));
+    assert!(code == Some(1) && said.contains("exists already"), "{said}");
+    let left = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("backup")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    let other = folder.path().join("other");
+    let (code, said) = restore(&file, &other);
+    assert_eq!(code, Some(0), "{said}");
+    let restored = Chat::start(&other);
+    assert_eq!(restored.messages(&conversation, None), chat.messages(&conversation, None));
 }
 
 #[test]

@@ -140,6 +140,7 @@ impl Stage {
             registry: application.registry,
             secret: secret.clone(),
             instance_name: Arc::from("stage"),
+            options: functions::RuntimeOptions::default(),
         });
         let pool = Some(Pool::start(&runtime, 2).unwrap());
         let providers = parse_config(&json!({ "providers": providers })).unwrap();
@@ -151,7 +152,7 @@ impl Stage {
             runtime,
             authenticator: Arc::new(Authenticator::new(secret, "stage", verifier)),
             codecs: Arc::default(),
-            options: ServiceOptions { show_errors: true },
+            options: ServiceOptions::default(),
             stopping: stopping.clone(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -26,6 +26,8 @@ pub(crate) enum Command {
     AdminKey { deployment: Deployment, is_read_only: bool },
     /// Write all data into one file, also of a server that runs.
     Backup { deployment: Deployment, file: PathBuf },
+    /// Fetch such a file from a server that runs elsewhere.
+    FetchBackup { url: String, key: String, file: PathBuf },
     /// Make a data folder from such a file.
     Restore { deployment: Deployment, file: PathBuf },
     /// Print this text.
@@ -52,6 +54,11 @@ pub(crate) fn read() -> Result<Command> {
         "admin-key" => Ok(Command::AdminKey {
             deployment: deployment(given)?,
             is_read_only: given.get_flag("read-only"),
+        }),
+        "backup" if given.get_one::<String>("url").is_some() => Ok(Command::FetchBackup {
+            url: one(given, "url"),
+            key: one(given, "admin-key"),
+            file: one(given, "file"),
         }),
         "backup" => {
             Ok(Command::Backup { deployment: deployment(given)?, file: one(given, "file") })
@@ -147,7 +154,22 @@ fn admin_key() -> Clap {
 fn backup() -> Clap {
     let command = Clap::new("backup")
         .about("Write all data, as of one moment, into one file; a server may run meanwhile")
-        .arg(file("File to make; must not exist. It holds the secret of the deployment"));
+        .arg(file("File to make; must not exist. It holds the secret of the deployment"))
+        .arg(
+            Arg::new("url")
+                .long("url")
+                .value_name("URL")
+                .requires("admin-key")
+                .help("Fetch it from the server at this URL, instead of from the data folder"),
+        )
+        .arg(
+            Arg::new("admin-key")
+                .long("admin-key")
+                .value_name("KEY")
+                .env("CONCAVE_ADMIN_KEY")
+                .hide_env_values(true)
+                .help("For --url: an admin key that is not read-only"),
+        );
     with_settings(command, |setting| setting.is_shared)
 }
 

@@ -6,8 +6,10 @@
 //! good. A server may run while a backup is made: SQLite copies one snapshot. Nothing is overwritten;
 //! a file that was broken off is never called by its final name.
 
+mod remote;
+
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead as _, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::io::{BufRead as _, BufReader, BufWriter, Chain, Cursor, ErrorKind, Read, Take, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +21,7 @@ use store::{DatabaseFacts, SCHEMA_VERSION};
 
 use crate::config::Deployment;
 use crate::instance::{self, print};
+pub(crate) use remote::{RunningData, download};
 
 /// The first line, with the version of the form.
 const MAGIC: &str = "CONCAVE BACKUP 1\n";
@@ -58,19 +61,28 @@ pub(crate) fn backup(deployment: &Deployment, file: &Path) -> Result<()> {
     let done = create(&copy).and_then(|_| {
         let facts = store::copy_database(database, &copy)
             .with_context(|| format!("cannot copy {}", database.display()))?;
-        let manifest = manifest(deployment, &secret, facts, &copy)?;
+        let manifest = manifest(&deployment.name, &secret, facts, &copy)?;
         write(output, &manifest, &copy)?;
-        ensure!(!file.exists(), "{} exists already", file.display());
-        fs::rename(&part, file).context("cannot give the file its name")?;
-        sync_folder_of(file)?;
+        finish(&part, file)?;
         Ok(manifest)
     });
     let _ = fs::remove_file(&copy);
     if done.is_err() {
         let _ = fs::remove_file(&part);
     }
-    let Manifest { timestamp, database_bytes, .. } = done?;
+    say(file, &done?)
+}
+
+fn say(file: &Path, manifest: &Manifest) -> Result<()> {
+    let Manifest { timestamp, database_bytes, .. } = manifest;
     print(&format!("{}: {database_bytes} bytes as of timestamp {timestamp}", file.display()))
+}
+
+/// Gives a whole backup its name.
+fn finish(part: &Path, file: &Path) -> Result<()> {
+    ensure!(!file.exists(), "{} exists already", file.display());
+    fs::rename(part, file).context("cannot give the file its name")?;
+    sync_folder_of(file)
 }
 
 fn beside(file: &Path, ending: &str) -> PathBuf {
@@ -93,7 +105,7 @@ fn create(path: &Path) -> Result<File> {
 }
 
 fn manifest(
-    deployment: &Deployment,
+    name: &str,
     secret: &InstanceSecret,
     facts: DatabaseFacts,
     copy: &Path,
@@ -102,40 +114,58 @@ fn manifest(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         schema: facts.schema,
         timestamp: facts.committed.0,
-        instance_name: deployment.name.clone(),
+        instance_name: name.to_owned(),
         instance_secret: secret.to_hex(),
         database_bytes: fs::metadata(copy)?.len(),
     })
 }
 
 fn write(output: File, manifest: &Manifest, copy: &Path) -> Result<()> {
-    let mut output = Summed { inner: BufWriter::new(output), sum: Sha256::new() };
-    output.write_all(MAGIC.as_bytes())?;
-    serde_json::to_writer(&mut output, manifest)?;
-    output.write_all(b"\n")?;
-    let copied = std::io::copy(&mut File::open(copy)?, &mut output)?;
-    ensure!(copied == manifest.database_bytes, "the copy changed while it was read");
-    let Summed { mut inner, sum } = output;
-    inner.write_all(&sum.finalize())?;
-    inner.into_inner()?.sync_all()?;
+    let mut backup = Envelope::new(manifest, File::open(copy)?)?;
+    let bytes = backup.bytes;
+    let mut output = BufWriter::with_capacity(STEP_BYTES, output);
+    let written = std::io::copy(&mut backup, &mut output)?;
+    ensure!(written == bytes, "the copy changed while it was read");
+    output.into_inner()?.sync_all()?;
     Ok(())
 }
 
-/// A writer or reader that sums up what passes.
-struct Summed<T> {
-    inner: T,
-    sum: Sha256,
+/// A whole backup, to be read.
+struct Envelope {
+    body: Chain<Cursor<Vec<u8>>, Take<File>>,
+    /// Of what was read; none once `end` holds the checksum.
+    sum: Option<Sha256>,
+    end: Cursor<Vec<u8>>,
+    /// Of the whole.
+    bytes: u64,
 }
 
-impl<T: Write> Write for Summed<T> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.sum.update(&bytes[..written]);
-        Ok(written)
+impl Envelope {
+    fn new(manifest: &Manifest, copy: File) -> Result<Envelope> {
+        let mut head = MAGIC.as_bytes().to_vec();
+        serde_json::to_writer(&mut head, manifest)?;
+        head.push(b'\n');
+        let bytes = head.len() as u64 + manifest.database_bytes + SUM_BYTES as u64;
+        let body = Cursor::new(head).chain(copy.take(manifest.database_bytes));
+        Ok(Envelope { body, sum: Some(Sha256::new()), end: Cursor::default(), bytes })
     }
+}
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.inner.flush()
+impl Read for Envelope {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        if let Some(sum) = &mut self.sum {
+            let read = self.body.read(bytes)?;
+            if read > 0 {
+                sum.update(&bytes[..read]);
+                return Ok(read);
+            }
+            let sum = self.sum.take().unwrap_or_default();
+            self.end = Cursor::new(sum.finalize().to_vec());
+        }
+        self.end.read(bytes)
     }
 }
 
@@ -191,7 +221,16 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Copies the database out of a backup and checks everything.
-fn unpack(input: File, output: File, part: &Path) -> Result<Manifest> {
+fn unpack(input: File, mut output: File, part: &Path) -> Result<Manifest> {
+    let manifest = read(input, &mut output)?;
+    output.sync_all().context("cannot write the database")?;
+    let facts = store::check_database(part).context("the database in it is damaged")?;
+    ensure!(facts.committed.0 == manifest.timestamp, "the database in it is of another moment");
+    Ok(manifest)
+}
+
+/// Copies the database out of a backup, and checks that the backup is whole.
+fn read(input: impl Read, output: &mut impl Write) -> Result<Manifest> {
     let mut input = BufReader::new(input);
     let mut sum = Sha256::new();
     let mut magic = Vec::new();
@@ -222,23 +261,26 @@ fn unpack(input: File, output: File, part: &Path) -> Result<Manifest> {
         end.len() == SUM_BYTES && end[..] == sum.finalize()[..],
         "it is damaged: its checksum is wrong"
     );
-    let facts = store::check_database(part).context("the database in it is damaged")?;
-    ensure!(facts.committed.0 == manifest.timestamp, "the database in it is of another moment");
     Ok(manifest)
 }
 
-fn copy_out(input: &mut impl Read, mut output: File, bytes: u64, sum: &mut Sha256) -> Result<()> {
+fn copy_out(
+    input: &mut impl Read,
+    output: &mut impl Write,
+    bytes: u64,
+    sum: &mut Sha256,
+) -> Result<()> {
     let mut step = vec![0; STEP_BYTES];
     let mut left = bytes;
     while left > 0 {
         let wanted = step.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let read = input.read(&mut step[..wanted])?;
         ensure!(read > 0, "it is truncated: {left} of {bytes} bytes of the database are missing");
-        output.write_all(&step[..read])?;
+        output.write_all(&step[..read]).context("cannot write the database")?;
         sum.update(&step[..read]);
         left -= read as u64;
     }
-    output.sync_all().context("cannot write the database")
+    Ok(())
 }
 
 /// Makes a new name in a folder durable.

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use engine::Limits;
-use functions::InstanceSecret;
+use functions::{InstanceSecret, RuntimeOptions};
+use protocol::SessionLimits;
+use server::http::HttpLimits;
 use server::listen::ConnectionLimits;
+use server::service::{ServiceOptions, SocketLimits};
 
 use crate::settings::Values;
 
@@ -91,6 +94,12 @@ pub(crate) struct Config {
     pub(crate) site_port: u16,
     pub(crate) interface: IpAddr,
     pub(crate) connections: ConnectionLimits,
+    /// What requests and sockets may take, and what clients are shown.
+    pub(crate) service: ServiceOptions,
+    /// Memory for compressors.
+    pub(crate) deflate_bytes: usize,
+    /// How much runs at once and is kept.
+    pub(crate) runtime: RuntimeOptions,
     pub(crate) origin: Option<String>,
     pub(crate) site_origin: Option<String>,
     pub(crate) durability: store::Durability,
@@ -104,7 +113,6 @@ pub(crate) struct Config {
     pub(crate) workers: usize,
     pub(crate) limits: Limits,
     pub(crate) log: String,
-    pub(crate) redact_errors: bool,
     pub(crate) metrics_token: Option<String>,
     /// Without effect beside a token.
     pub(crate) metrics_open: bool,
@@ -132,6 +140,16 @@ impl Config {
                 write_timeout: values.seconds("write-seconds")?,
                 ..ConnectionLimits::default()
             },
+            service: service(values)?,
+            deflate_bytes: values.mib("deflate-mb")?,
+            runtime: RuntimeOptions {
+                jobs_parallel: values.parsed("jobs-parallel")?,
+                crons_parallel: values.parsed("crons-parallel")?,
+                finished_jobs_kept: values.seconds("jobs-kept-seconds")?,
+                idle_entries_max: values.parsed("idle-queries-max")?,
+                idle_bytes_max: values.mib("idle-queries-mb")?,
+                executions_kept: values.parsed("executions-kept")?,
+            },
             origin: values.some("origin"),
             site_origin: values.some("site-origin"),
             durability: match values.text("durability") {
@@ -148,25 +166,52 @@ impl Config {
                 _ => App::None,
             },
             workers: values.parsed("workers")?,
-            limits: Limits {
-                documents_read: values.parsed("documents-read-max")?,
-                bytes_read: values.parsed("read-bytes-max")?,
-                database_queries: values.parsed("ranges-read-max")?,
-                documents_written: values.parsed("documents-written-max")?,
-                bytes_written: values.parsed("write-bytes-max")?,
-                functions_scheduled: values.parsed("functions-scheduled-max")?,
-                scheduled_function_args_bytes: values.parsed("scheduled-bytes-max")?,
-            },
+            limits: limits(values)?,
             log: values.text("log").to_owned(),
-            redact_errors: values.is_on("redact-errors")?,
             metrics_token: values.some("metrics-token"),
             metrics_open: values.is_on("metrics-open")?,
         })
     }
 }
 
+fn limits(values: &Values) -> Result<Limits> {
+    Ok(Limits {
+        documents_read: values.parsed("documents-read-max")?,
+        bytes_read: values.parsed("read-bytes-max")?,
+        database_queries: values.parsed("ranges-read-max")?,
+        documents_written: values.parsed("documents-written-max")?,
+        bytes_written: values.parsed("write-bytes-max")?,
+        functions_scheduled: values.parsed("functions-scheduled-max")?,
+        scheduled_function_args_bytes: values.parsed("scheduled-bytes-max")?,
+    })
+}
+
+fn service(values: &Values) -> Result<ServiceOptions> {
+    let mutation_seconds: i64 = values.parsed("mutation-seconds")?;
+    Ok(ServiceOptions {
+        show_errors: !values.is_on("redact-errors")?,
+        http: HttpLimits {
+            requests_max: values.parsed("requests-max")?,
+            request_timeout: values.seconds("request-seconds")?,
+            body_bytes_max: values.parsed("body-bytes-max")?,
+        },
+        socket: SocketLimits {
+            frame_bytes_max: values.parsed("frame-bytes-max")?,
+            message_bytes_max: values.parsed("message-bytes-max")?,
+            session: SessionLimits {
+                queries_max: values.parsed("session-queries-max")?,
+                held_bytes_max: values.parsed("session-bytes-max")?,
+                mutation_ms_max: mutation_seconds.saturating_mul(1000),
+                burst_interval_ms: values.parsed("burst-ms")?,
+            },
+        },
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::settings::Layers;
 
@@ -179,9 +224,49 @@ mod tests {
         assert_eq!(config.cache_bytes, engine.cache_bytes);
         assert_eq!(config.retention_seconds * 1_000_000_000, engine.retention_ns);
         assert_eq!(config.connections, ConnectionLimits::default());
+        assert_eq!(config.service, ServiceOptions::default());
+        assert_eq!(config.runtime, RuntimeOptions::default());
+        assert_eq!(config.deflate_bytes, server::socket::CONTEXTS_BYTES_MAX);
         let sqlite = store::SqliteOptions::default();
         assert_eq!(config.sqlite_cache_bytes as u64, sqlite.cache_bytes);
         assert_eq!(config.durability, sqlite.durability);
+    }
+
+    /// What each setting changes, and that it changes nothing else.
+    #[test]
+    fn each_limit_has_its_setting() {
+        let read = |name: &'static str, text: &str| {
+            let mut layers = Layers::default();
+            layers.default_to(name, text);
+            Config::new(&layers.resolve().unwrap()).unwrap()
+        };
+        let check = |name: &'static str, text: &str, change: fn(&mut Config)| {
+            let mut expected = Config::new(&Layers::default().resolve().unwrap()).unwrap();
+            change(&mut expected);
+            assert_eq!(format!("{:?}", read(name, text)), format!("{expected:?}"), "{name}");
+        };
+        check("requests-max", "7", |it| it.service.http.requests_max = 7);
+        check("request-seconds", "7", |it| {
+            it.service.http.request_timeout = Duration::from_secs(7);
+        });
+        check("body-bytes-max", "7", |it| it.service.http.body_bytes_max = 7);
+        check("frame-bytes-max", "7", |it| it.service.socket.frame_bytes_max = 7);
+        check("message-bytes-max", "7", |it| it.service.socket.message_bytes_max = 7);
+        check("session-queries-max", "7", |it| it.service.socket.session.queries_max = 7);
+        check("session-bytes-max", "7", |it| it.service.socket.session.held_bytes_max = 7);
+        check("mutation-seconds", "7", |it| it.service.socket.session.mutation_ms_max = 7000);
+        check("burst-ms", "7", |it| it.service.socket.session.burst_interval_ms = 7);
+        check("deflate-mb", "7", |it| it.deflate_bytes = 7 << 20);
+        check("jobs-parallel", "7", |it| it.runtime.jobs_parallel = 7);
+        check("crons-parallel", "7", |it| it.runtime.crons_parallel = 7);
+        check("jobs-kept-seconds", "7", |it| {
+            it.runtime.finished_jobs_kept = Duration::from_secs(7);
+        });
+        check("idle-queries-max", "7", |it| it.runtime.idle_entries_max = 7);
+        check("idle-queries-mb", "7", |it| it.runtime.idle_bytes_max = 7 << 20);
+        check("executions-kept", "7", |it| it.runtime.executions_kept = 7);
+        check("redact-errors", "true", |it| it.service.show_errors = false);
+        check("workers", "7", |it| it.workers = 7);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod config;
 mod env;
 mod instance;
 mod official;
+mod open_files;
 mod serve;
 mod settings;
 
@@ -31,6 +32,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             instance::print_admin_key(&deployment, is_read_only)
         }
         Command::Backup { deployment, file } => backup::backup(&deployment, &file),
+        Command::FetchBackup { url, key, file } => backup::download(&url, &key, &file),
         Command::Restore { deployment, file } => backup::restore(&deployment, &file),
         Command::Print(text) => instance::print(text.trim_end()),
     }

@@ -10,19 +10,23 @@ use engine::{Engine, Options, TxError};
 use functions::{Application, Pool, Registry, Runtime, RuntimeParts};
 use server::auth::dev_issuer::DevIssuer;
 use server::auth::{
-    Authenticator, HttpFetch, Origins, RouterFetch, Verifier, VerifierOptions, parse_config,
+    Authenticator, HttpFetch, Origins, Provider, RouterFetch, Verifier, VerifierOptions,
+    parse_config,
 };
+use server::http::backup;
 use server::http::operation::{self, OutsideOrigins};
 use server::listen;
-use server::service::{Service, ServiceOptions};
+use server::service::Service;
+use server::socket::Codecs;
 use server::watching::{MetricsAccess, Watching};
 use store::{SqliteOptions, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::{App, Config};
-use crate::{env, instance};
+use crate::backup::RunningData;
+use crate::config::{App, Config, Deployment};
+use crate::{env, instance, open_files};
 
 /// How long connections may take to end after the signal to stop. What was acknowledged is on disk
 /// whenever they end.
@@ -38,6 +42,7 @@ pub(crate) fn run(config: &Config) -> Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(colours)
         .init();
+    open_files::raise(config.connections.connections_max);
     let runtime = open(config)?;
     let workers = match config.workers {
         0 => std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
@@ -77,7 +82,9 @@ fn open(config: &Config) -> Result<Arc<Runtime>> {
         None => Registry::default(),
     };
     let instance_name = Arc::from(config.deployment.name.as_str());
-    let parts = RuntimeParts { engine: Arc::clone(&engine), registry, secret, instance_name };
+    let options = config.runtime;
+    let parts =
+        RuntimeParts { engine: Arc::clone(&engine), registry, secret, instance_name, options };
     if let Some(application) = &application {
         install(&engine, application)?;
     }
@@ -117,8 +124,8 @@ async fn accept(config: &Config, runtime: Arc<Runtime>) -> Result<()> {
     let service = Service {
         authenticator: Arc::new(authenticator(config, &runtime, fetch)?),
         watching: Arc::new(watching(config)),
-        codecs: Arc::default(),
-        options: ServiceOptions { show_errors: !config.redact_errors },
+        codecs: Arc::new(Codecs::new(config.deflate_bytes)),
+        options: config.service,
         runtime: Arc::clone(&runtime),
         stopping: stopping.clone(),
     };
@@ -133,7 +140,10 @@ async fn accept(config: &Config, runtime: Arc<Runtime>) -> Result<()> {
         Some(issuer) => server::dev_router(service, Arc::new(issuer)),
         None => server::router(service),
     };
-    let router = operation::beside(router, operated, origins);
+    let router = operation::beside(router, operated.clone(), origins);
+    let Deployment { data, name, .. } = &config.deployment;
+    let backups = RunningData::new(data, name, runtime.secret().as_ref().clone());
+    let router = backup::beside(router, operated, Arc::new(backups));
     // From now on tokens of this very server can be verified.
     own.serve(router.clone());
     own_site.serve(server::site_router());
@@ -231,6 +241,9 @@ fn authenticator(config: &Config, runtime: &Runtime, fetch: Origins) -> Result<A
         }
         None => Vec::new(),
     };
+    for url in providers.iter().flat_map(Provider::plain_urls) {
+        tracing::warn!(%url, "keys come over plain http: whoever is on the way can sign in as anybody");
+    }
     if let Some(issuer) = dev_issuer(config)? {
         let own = serde_json::json!({ "providers": [issuer.provider()] });
         providers.extend(parse_config(&own)?);
@@ -238,7 +251,7 @@ fn authenticator(config: &Config, runtime: &Runtime, fetch: Origins) -> Result<A
             tracing::warn!("--dev-auth on a public interface: anybody can sign in as anybody");
         }
     }
-    let options = VerifierOptions { redact: config.redact_errors };
+    let options = VerifierOptions { redact: !config.service.show_errors };
     let verifier = Verifier::new(providers, Arc::new(fetch), options);
     let instance = runtime.instance_name();
     Ok(Authenticator::new(runtime.secret().as_ref().clone(), instance, verifier))

@@ -150,7 +150,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         Kind::Number { min: 1, max: 1_000_000 },
         "16384",
         "Most connections at once on each of the two ports, sockets included; more are told 503. The \
-         system must allow as many open files (`ulimit -n`).",
+         system must allow as many open files (`ulimit -Hn`).",
     )
     .unit("connections"),
     Setting::new(
@@ -178,6 +178,81 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "How long a peer may read nothing of an answer.",
     )
     .unit("seconds"),
+    Setting::new(
+        Group::Network,
+        "requests-max",
+        Kind::Number { min: 1, max: 1_000_000 },
+        "128",
+        "HTTP requests that are handled at once; more wait. Sockets are no requests.",
+    )
+    .unit("requests"),
+    Setting::new(
+        Group::Network,
+        "request-seconds",
+        SECONDS,
+        "300",
+        "From the head of an HTTP request to its answer; 408 then. A proxy in front should wait longer.",
+    )
+    .unit("seconds"),
+    Setting::new(
+        Group::Network,
+        "body-bytes-max",
+        Kind::Number { min: 1, max: 256 << 20 },
+        "16779216",
+        "Largest body of a call over HTTP.",
+    )
+    .unit("bytes"),
+    Setting::new(
+        Group::Network,
+        "frame-bytes-max",
+        Kind::Number { min: 1, max: 1 << 30 },
+        "16777216",
+        "Largest frame that a socket takes; above it, 1009.",
+    )
+    .unit("bytes"),
+    Setting::new(
+        Group::Network,
+        "message-bytes-max",
+        Kind::Number { min: 1, max: 1 << 30 },
+        "67108864",
+        "Largest message of several frames that a socket takes, decompressed; above it, 1009.",
+    )
+    .unit("bytes"),
+    Setting::new(
+        Group::Network,
+        "session-queries-max",
+        Kind::Number { min: 1, max: 1_000_000 },
+        "10000",
+        "Queries that one socket may subscribe; above it, `TooManyConcurrentRequests`.",
+    )
+    .unit("queries"),
+    Setting::new(
+        Group::Network,
+        "session-bytes-max",
+        SOME,
+        "134217728",
+        "Bytes of arguments and waiting messages that one socket may have held for it; above it, \
+         `TooManyConcurrentRequests`.",
+    )
+    .unit("bytes"),
+    Setting::new(
+        Group::Network,
+        "burst-ms",
+        Kind::Number { min: 0, max: 60_000 },
+        "100",
+        "Least time between two updates of one socket in a burst of changes; the first three of it come \
+         at once, and so does what answers the client itself. 0: every change at once.",
+    )
+    .unit("milliseconds"),
+    Setting::new(
+        Group::Network,
+        "deflate-mb",
+        Kind::Number { min: 0, max: 1 << 20 },
+        "64",
+        "Memory for the compressors of all sockets. Sockets for which nothing is left get messages that \
+         are compressed one by one.",
+    )
+    .unit("MiB"),
     Setting::new(
         Group::Data,
         "data",
@@ -286,6 +361,56 @@ pub(crate) const SETTINGS: &[Setting] = &[
     )
     .unit("threads"),
     Setting::new(
+        Group::Functions,
+        "mutation-seconds",
+        SECONDS,
+        "60",
+        "How long one mutation of a socket may take, repetitions included; then the socket is closed, and \
+         its client asks again.",
+    )
+    .unit("seconds"),
+    Setting::new(
+        Group::Functions,
+        "jobs-parallel",
+        Kind::Number { min: 1, max: 10_000 },
+        "8",
+        "Scheduled functions that run at once.",
+    )
+    .unit("functions"),
+    Setting::new(
+        Group::Functions,
+        "crons-parallel",
+        Kind::Number { min: 1, max: 10_000 },
+        "8",
+        "Crons that run at once.",
+    )
+    .unit("functions"),
+    Setting::new(
+        Group::Functions,
+        "jobs-kept-seconds",
+        Kind::Number { min: 0, max: 1_000_000_000 },
+        "604800",
+        "How long finished scheduled functions are kept.",
+    )
+    .unit("seconds"),
+    Setting::new(
+        Group::Functions,
+        "idle-queries-max",
+        Kind::Number { min: 0, max: 100_000_000 },
+        "10000",
+        "Results of live queries that nobody shows any more and that are kept, since somebody may come \
+         back.",
+    )
+    .unit("queries"),
+    Setting::new(
+        Group::Functions,
+        "idle-queries-mb",
+        Kind::Number { min: 0, max: 1 << 20 },
+        "32",
+        "Memory for such results.",
+    )
+    .unit("MiB"),
+    Setting::new(
         Group::Limits,
         "documents-read-max",
         SOME,
@@ -355,6 +480,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "false",
         "Hide texts of errors and log lines from clients, as a production deployment does.",
     ),
+    Setting::new(
+        Group::Logs,
+        "executions-kept",
+        Kind::Number { min: 1, max: 1_000_000 },
+        "1000",
+        "Executions remembered for those who watch, and as many again of those that logged or failed.",
+    )
+    .unit("executions"),
     Setting::new(
         Group::Logs,
         "metrics-token",

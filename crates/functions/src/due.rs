@@ -17,9 +17,9 @@ use value::{DocumentId, Timestamp, Value, key};
 
 use crate::error::{Error, Result};
 
-/// Jobs that run at once.
+/// Jobs that run at once, unless an operator says otherwise.
 pub const JOBS_PARALLEL: usize = 8;
-/// Crons that run at once.
+/// Crons that run at once, unless an operator says otherwise.
 pub const CRONS_PARALLEL: usize = 8;
 
 /// Rows by the time at which they are due.
@@ -55,8 +55,10 @@ pub(crate) struct DueQueues {
 }
 
 impl DueQueues {
-    pub(crate) fn new() -> DueQueues {
-        let (jobs, crons) = (DueQueue::jobs(), DueQueue::crons());
+    /// So many run at once, of each kind.
+    pub(crate) fn new(jobs_parallel: usize, crons_parallel: usize) -> DueQueues {
+        let jobs = DueQueue { parallel: jobs_parallel, ..DueQueue::jobs() };
+        let crons = DueQueue { parallel: crons_parallel, ..DueQueue::crons() };
         let delays = [Arc::clone(&jobs.delays), Arc::clone(&crons.delays)];
         DueQueues { jobs: Mutex::new(jobs), crons: Mutex::new(crons), delays }
     }
@@ -93,6 +95,12 @@ impl DueQueue {
             running: BTreeMap::new(),
             delays: Arc::new(Histogram::new(DURATION_BOUNDS_NS)),
         }
+    }
+
+    /// How many run at once.
+    #[cfg(test)]
+    pub(crate) fn parallel(&self) -> usize {
+        self.parallel
     }
 
     /// Figures for people who watch.

@@ -77,7 +77,10 @@ impl Runtime {
     pub async fn run_due(self: &Arc<Self>) -> Result<()> {
         let host: Arc<dyn JobHost> = Arc::new(Host(Arc::clone(self)));
         let changed = Arc::new(Notify::new());
-        let queues = Arc::new(DueQueues::new());
+        let queues = {
+            let options = &self.options;
+            Arc::new(DueQueues::new(options.jobs_parallel, options.crons_parallel))
+        };
         // Whoever watches looks at the first loop; there is never another one.
         let _ = self.due.set(Arc::clone(&queues));
         let (fed, woken) = (Arc::clone(&queues), Arc::clone(&changed));
@@ -153,9 +156,10 @@ fn note(result: Result<()>, what: &str) {
 
 /// Deletes jobs that have been finished for long.
 async fn housekeeping(host: Arc<dyn JobHost>, runtime: Arc<Runtime>) {
+    let kept = runtime.options.finished_jobs_kept;
     loop {
         host.sleep(HOUSEKEEPING).await;
-        match jobs::delete_finished(Arc::clone(&host)).await {
+        match jobs::delete_finished(Arc::clone(&host), kept).await {
             Ok(true) => continue,
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "finished jobs could not be deleted"),

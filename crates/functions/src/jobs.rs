@@ -21,7 +21,7 @@ use crate::registry::{FunctionKind, Registry};
 use crate::scheduler::{Job, JobState, run_time_after};
 use crate::system_rows;
 
-/// How long finished jobs are kept.
+/// How long finished jobs are kept, unless an operator says otherwise.
 pub const FINISHED_JOBS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Finished jobs deleted in one transaction.
 pub const FINISHED_JOBS_BATCH: usize = 1000;
@@ -147,9 +147,9 @@ pub async fn fail_interrupted(host: Arc<dyn JobHost>) -> Result<()> {
     host.transact(step).await.map(|_| ())
 }
 
-/// Deletes one batch of jobs that have been finished for long. True: there may be more.
-pub async fn delete_finished(host: Arc<dyn JobHost>) -> Result<bool> {
-    let kept = FINISHED_JOBS_KEPT.as_nanos() as u64;
+/// Deletes one batch of jobs that have been finished for longer than `kept`. True: there may be more.
+pub async fn delete_finished(host: Arc<dyn JobHost>, kept: Duration) -> Result<bool> {
+    let kept = u64::try_from(kept.as_nanos()).unwrap_or(u64::MAX);
     let horizon = i64::try_from(host.now().0.saturating_sub(kept)).unwrap_or(i64::MAX);
     let full = Arc::new(AtomicBool::new(false));
     let was_full = Arc::clone(&full);

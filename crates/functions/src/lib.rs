@@ -37,6 +37,7 @@ mod invoke;
 pub mod jobs;
 pub mod live;
 mod log;
+mod options;
 mod paginate;
 mod patch;
 mod plan;
@@ -78,6 +79,7 @@ pub use live::{
     LiveSessionView, LiveStats, QuerySpec, Waker,
 };
 pub use log::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX, LogLevel, LogLine};
+pub use options::RuntimeOptions;
 pub use paginate::{PAGE_SIZE_MAX, PageStatus, PaginationOptions, PaginationResult};
 pub use patch::Patch;
 pub use plan::{OPERATORS_MAX, Operator, QueryPlan};

@@ -33,13 +33,15 @@ use crate::call::End;
 use crate::door::{Origin, Parent};
 use crate::error::Error;
 use crate::identity::IdentityAccess;
+use crate::options::RuntimeOptions;
 use crate::recent::Execution;
 use crate::registry::FunctionKind;
 use crate::runtime::Runtime;
 use entry::{Ran, Run};
 use state::State;
 
-/// Entries that nobody shows but that are kept, since somebody may come back.
+/// Entries that nobody shows but that are kept, since somebody may come back. As the next one, unless
+/// an operator says otherwise.
 pub const IDLE_ENTRIES_MAX: usize = 10_000;
 /// Bytes of results of such entries.
 pub const IDLE_BYTES_MAX: usize = 32 << 20;
@@ -54,8 +56,8 @@ pub struct Live {
 }
 
 impl Live {
-    pub(crate) fn new(head: Timestamp) -> Self {
-        Self { state: Mutex::new(State::new(head)) }
+    pub(crate) fn new(head: Timestamp, options: &RuntimeOptions) -> Self {
+        Self { state: Mutex::new(State::new(head, options)) }
     }
 
     /// The timestamp up to which commits have been taken into account.

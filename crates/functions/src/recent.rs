@@ -17,10 +17,8 @@ use crate::door::Origin;
 use crate::log::LogLine;
 use crate::registry::FunctionKind;
 
-/// Executions remembered.
+/// Executions remembered, unless an operator says otherwise.
 pub const RECENT_MAX: usize = 1000;
-/// Executions remembered that have something to say.
-pub const RECENT_SAID_MAX: usize = 1000;
 /// Bytes of error texts and log lines remembered.
 pub const RECENT_SAID_BYTES_MAX: usize = 4 << 20;
 /// Bytes kept of the error text and log lines of one execution.
@@ -115,13 +113,19 @@ struct State {
 }
 
 /// The newest executions.
-#[derive(Default)]
 pub struct Recent {
+    /// Most of each ring.
+    kept: usize,
     state: Mutex<State>,
     news: Notify,
 }
 
 impl Recent {
+    /// Remembers `kept` executions, and as many that have something to say.
+    pub(crate) fn new(kept: usize) -> Self {
+        Self { kept, state: Mutex::default(), news: Notify::new() }
+    }
+
     /// Takes note of an execution.
     pub(crate) fn note(&self, mut execution: Execution) {
         let says = execution.error.is_some() || !execution.log_lines.is_empty();
@@ -132,9 +136,10 @@ impl Recent {
         state.next += 1;
         execution.number = state.next;
         let execution = Arc::new(execution);
-        let gone = if says { state.push_said(Arc::clone(&execution)) } else { Vec::new() };
+        let gone =
+            if says { state.push_said(Arc::clone(&execution), self.kept) } else { Vec::new() };
         state.all.push_back(execution);
-        let old = if state.all.len() > RECENT_MAX { state.all.pop_front() } else { None };
+        let old = if state.all.len() > self.kept { state.all.pop_front() } else { None };
         state.forgotten = old.as_ref().map_or(state.forgotten, |old| old.number);
         drop(state);
         // What is forgotten is freed outside the lock.
@@ -173,11 +178,11 @@ impl Recent {
 }
 
 impl State {
-    fn push_said(&mut self, execution: Arc<Execution>) -> Vec<Arc<Execution>> {
+    fn push_said(&mut self, execution: Arc<Execution>, kept: usize) -> Vec<Arc<Execution>> {
         self.said_bytes += execution.text_bytes();
         self.said.push_back(execution);
         let mut gone = Vec::new();
-        while self.said.len() > RECENT_SAID_MAX || self.said_bytes > RECENT_SAID_BYTES_MAX {
+        while self.said.len() > kept || self.said_bytes > RECENT_SAID_BYTES_MAX {
             let Some(old) = self.said.pop_front() else { break };
             self.said_bytes -= old.text_bytes();
             self.said_forgotten = old.number;
@@ -214,7 +219,7 @@ mod tests {
 
     #[test]
     fn readers_go_on_where_they_were() {
-        let recent = Recent::default();
+        let recent = Recent::new(RECENT_MAX);
         recent.note(quiet());
         recent.note(loud(3));
         recent.note(quiet());
@@ -231,7 +236,7 @@ mod tests {
 
     #[test]
     fn rings_are_bounded_and_say_what_is_gone() {
-        let recent = Recent::default();
+        let recent = Recent::new(RECENT_MAX);
         recent.note(loud(1));
         for _ in 0..RECENT_MAX {
             recent.note(quiet());
@@ -250,9 +255,21 @@ mod tests {
         assert_eq!(last.log_lines.len(), 1, "the second line is cut");
     }
 
+    #[test]
+    fn an_operator_says_how_many_are_kept() {
+        let recent = Recent::new(2);
+        for _ in 0..3 {
+            recent.note(quiet());
+            recent.note(loud(1));
+        }
+        let (all, said) = (recent.page(0, 9, false), recent.page(0, 9, true));
+        assert_eq!((numbers(&all), all.missed), (vec![5, 6], true));
+        assert_eq!((numbers(&said), said.missed), (vec![4, 6], true));
+    }
+
     #[tokio::test]
     async fn waiting_ends_with_news() {
-        let recent = Arc::new(Recent::default());
+        let recent = Arc::new(Recent::new(RECENT_MAX));
         let waits = tokio::spawn({
             let recent = Arc::clone(&recent);
             async move { recent.wait(0, 9, true).await }

@@ -28,6 +28,7 @@ use crate::instance::InstanceSecret;
 
 use crate::live::Live;
 use crate::log::LogLine;
+use crate::options::RuntimeOptions;
 use crate::recent::{Execution, Recent};
 use crate::registry::{FunctionDef, FunctionKind, Registry};
 use crate::work::{Work, WorkQueue};
@@ -113,6 +114,8 @@ pub struct RuntimeParts {
     pub secret: InstanceSecret,
     /// The name of the deployment.
     pub instance_name: Arc<str>,
+    /// What an operator may set.
+    pub options: RuntimeOptions,
 }
 
 /// Figures for people who watch.
@@ -185,6 +188,7 @@ pub struct Runtime {
     registry: RwLock<Arc<Registry>>,
     secret: Arc<InstanceSecret>,
     instance_name: Arc<str>,
+    pub(crate) options: RuntimeOptions,
     pub(crate) work: WorkQueue,
     pub(crate) durability: Durability,
     live: Live,
@@ -208,17 +212,18 @@ impl Runtime {
         let durable = parts.engine.durable();
         Arc::new(Self {
             durability: Durability::new(durable),
-            live: Live::new(durable),
+            live: Live::new(durable, &parts.options),
             engine: parts.engine,
             registry: RwLock::new(Arc::new(parts.registry)),
             secret: Arc::new(parts.secret),
             instance_name: parts.instance_name,
+            options: parts.options,
             work: WorkQueue::default(),
             settling: Mutex::new(()),
             registering: RwLock::new(()),
             hooks: RwLock::default(),
             executions: AtomicU64::new(0),
-            recent: Recent::default(),
+            recent: Recent::new(parts.options.executions_kept),
             due: OnceLock::new(),
             requests: Mutex::default(),
             forgotten_up_to: Mutex::default(),

@@ -27,6 +27,7 @@ pub use client::{ClientMessage, ImpersonatedUser, Token};
 pub use client_version::{ClientKind, ClientVersion, Support};
 pub use error::{ErrorClass, SystemError};
 pub use ids::{QueryId, RequestId, SessionId, Version};
+pub use limits::SessionLimits;
 pub use outgoing::{Modification, Outgoing, Transition};
 pub use result::{CallError, Digest, QueryResult};
 pub use session::{

@@ -1,5 +1,29 @@
 //! Limits and intervals of one connection. "official" marks numbers of the reference backend.
 
+/// What an operator may set of one connection; the default is what the constants say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// Queries subscribed.
+    pub queries_max: usize,
+    /// Bytes that the connection makes the session hold.
+    pub held_bytes_max: usize,
+    /// How long one mutation may take, in milliseconds.
+    pub mutation_ms_max: i64,
+    /// Least time between two transitions of a burst, in milliseconds; 0: none.
+    pub burst_interval_ms: i64,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            queries_max: QUERIES_MAX,
+            held_bytes_max: HELD_BYTES_MAX,
+            mutation_ms_max: MUTATION_MS_MAX,
+            burst_interval_ms: BURST_INTERVAL_MS,
+        }
+    }
+}
+
 /// Bytes of one incoming WebSocket frame (official). The socket enforces it.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
 
@@ -54,6 +78,13 @@ pub const PING_AFTER_MS: i64 = 15_000;
 
 /// Interval of WebSocket ping frames (official). The socket sends them.
 pub const PING_FRAME_EVERY_MS: i64 = 5_000;
+
+/// Least time between two transitions that bring nothing but changes, once a burst has used up
+/// [`BURST_FREE`].
+pub const BURST_INTERVAL_MS: i64 = 100;
+
+/// Transitions of a burst that are not held back.
+pub const BURST_FREE: i64 = 3;
 
 /// Time without any frame from the peer after which it counts as gone (official).
 pub const PEER_SILENT_MS_MAX: i64 = 120_000;

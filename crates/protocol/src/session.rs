@@ -28,6 +28,7 @@
 //!    its subscriptions and queued work; actions that run may finish. Later inputs do nothing.
 
 mod io;
+mod pace;
 mod queries;
 mod requests;
 #[cfg(test)]
@@ -42,8 +43,8 @@ use crate::client::{ClientMessage, Connect};
 use crate::error::{ErrorClass, LastMessage, SystemError, cut};
 use crate::ids::{QueryId, RequestId, SessionId, Version};
 use crate::limits::{
-    ANSWER_BYTES_WAITING_MAX, ERROR_TEXT_BYTES_MAX, HELD_BYTES_MAX, MESSAGES_WAITING_MAX,
-    MUTATION_MS_MAX, PEER_SILENT_MS_MAX, PING_AFTER_MS, REPLAY_WAIT_MS,
+    ANSWER_BYTES_WAITING_MAX, ERROR_TEXT_BYTES_MAX, MESSAGES_WAITING_MAX, PEER_SILENT_MS_MAX,
+    PING_AFTER_MS, REPLAY_WAIT_MS,
 };
 use crate::outgoing::Outgoing;
 use crate::result::CallError;
@@ -51,6 +52,7 @@ pub use io::{
     ActionOutcome, Call, Close, Input, MutationOutcome, Options, Output, Results, Subscription,
     Verified,
 };
+use pace::Pace;
 use queries::{Query, Refresh};
 use requests::{QueuedMutation, RunningMutation};
 
@@ -95,6 +97,10 @@ pub struct Session<I> {
     /// The newest commit known to have made a result stale.
     changed: Timestamp,
 
+    /// How often changes alone start a refresh.
+    pace: Pace,
+    /// A refresh waits for this time, and for nothing else.
+    paced_until_ms: Option<i64>,
     transitions_waiting: u32,
     answers: UnreadAnswers,
     held_bytes: usize,
@@ -152,6 +158,8 @@ impl<I: Clone> Session<I> {
             answer_unfollowed: false,
             answered_ts: Timestamp(0),
             changed: Timestamp(0),
+            pace: Pace::new(),
+            paced_until_ms: None,
             transitions_waiting: 0,
             answers: UnreadAnswers::default(),
             held_bytes: 0,
@@ -183,7 +191,7 @@ impl<I: Clone> Session<I> {
             return out;
         }
         match self.check_expiry(now_ms) {
-            Ok(()) => self.start_refresh(&mut out),
+            Ok(()) => self.start_refresh(now_ms, &mut out),
             // The token that replaces it is being verified.
             Err(_) if self.waiting.is_some() => {}
             Err(error) => self.close(&error, &mut out),
@@ -200,10 +208,14 @@ impl<I: Clone> Session<I> {
             deadline = deadline.min(self.last_sent_ms.saturating_add(PING_AFTER_MS));
         }
         if let Some(running) = &self.mutation {
-            deadline = deadline.min(running.since_ms.saturating_add(MUTATION_MS_MAX));
+            deadline =
+                deadline.min(running.since_ms.saturating_add(self.options.limits.mutation_ms_max));
         }
         if let (false, Some(since)) = (self.begun, self.due_since_ms) {
             deadline = deadline.min(since.saturating_add(REPLAY_WAIT_MS));
+        }
+        if let Some(until) = self.paced_until_ms {
+            deadline = deadline.min(until);
         }
         deadline
     }
@@ -374,7 +386,7 @@ impl<I: Clone> Session<I> {
             return Err(SystemError::new(class, "ClientDisconnected", "nothing received"));
         }
         if let Some(running) = &self.mutation
-            && now_ms.saturating_sub(running.since_ms) >= MUTATION_MS_MAX
+            && now_ms.saturating_sub(running.since_ms) >= self.options.limits.mutation_ms_max
         {
             return Err(SystemError::internal("a mutation takes too long"));
         }
@@ -448,7 +460,7 @@ impl<I: Clone> Session<I> {
 
     fn hold(&mut self, bytes: usize) -> Result<(), SystemError> {
         self.held_bytes = self.held_bytes.saturating_add(bytes);
-        if self.held_bytes > HELD_BYTES_MAX {
+        if self.held_bytes > self.options.limits.held_bytes_max {
             return Err(too_many_requests("too many bytes of arguments and waiting messages"));
         }
         Ok(())

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use functions::Runtime;
+use protocol::SessionLimits;
+use protocol::limits::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX};
 use tokio::sync::watch;
 use value::Timestamp;
 
 use crate::auth::Authenticator;
+use crate::http::HttpLimits;
 use crate::socket::Codecs;
 use crate::watching::Watching;
 
@@ -28,10 +31,42 @@ pub struct Service {
 }
 
 /// What an operator may set.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceOptions {
     /// Texts of errors and log lines reach clients. Off in production.
     pub show_errors: bool,
+    /// What requests may take.
+    pub http: HttpLimits,
+    /// What one socket may take.
+    pub socket: SocketLimits,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        let (http, socket) = (HttpLimits::default(), SocketLimits::default());
+        Self { show_errors: true, http, socket }
+    }
+}
+
+/// What one socket may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketLimits {
+    /// Bytes of one incoming frame.
+    pub frame_bytes_max: usize,
+    /// Bytes of one incoming message of several frames.
+    pub message_bytes_max: usize,
+    /// What its session may take.
+    pub session: SessionLimits,
+}
+
+impl Default for SocketLimits {
+    fn default() -> Self {
+        Self {
+            frame_bytes_max: FRAME_BYTES_MAX,
+            message_bytes_max: MESSAGE_BYTES_MAX,
+            session: SessionLimits::default(),
+        }
+    }
 }
 
 impl Service {

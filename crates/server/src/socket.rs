@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use functions::{Caller, ClientCall, Parent};
 use futures_util::FutureExt as _;
-use protocol::limits::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, PING_FRAME_EVERY_MS};
+use protocol::limits::PING_FRAME_EVERY_MS;
 use protocol::{
     Call, ClientVersion, Close, ErrorClass, Input, Options, SystemError, Token, Verified,
 };
@@ -32,7 +32,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::connection::{Connection, Event, Inbox, Out};
 use crate::service::Service;
 use crate::watching::{CLOSED_WITHOUT_CODE, CLOSED_WITHOUT_FRAME, OpenSocket};
-pub use frame::Codecs;
+pub use frame::{CONTEXTS_BYTES_MAX, Codecs};
 use frame::{Decoder, Deflater, Encoder, Extension, Incoming};
 use reader::{Event as Read, Reader};
 use writer::{Writer, Written};
@@ -60,15 +60,17 @@ where
 {
     let (read, write) = tokio::io::split(stream);
     let codecs = &service.codecs;
-    let decoder =
-        Decoder::new(FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, extension.map(|_| Arc::clone(codecs)));
+    let limits = service.options.socket;
+    let inflater = extension.map(|_| Arc::clone(codecs));
+    let decoder = Decoder::new(limits.frame_bytes_max, limits.message_bytes_max, inflater);
     let deflater = extension.map(|extension| Deflater::new(Arc::clone(codecs), extension));
     let mut reader = Reader::new(read, decoder);
     let woken = Arc::new(Notify::new());
     let wake = Arc::clone(&woken);
     let (written, mut drained) = mpsc::unbounded_channel();
     let entropy = *service.entropy().first_chunk().expect("a seed is 32 bytes");
-    let options = Options { client, entropy, show_errors: service.options.show_errors };
+    let show_errors = service.options.show_errors;
+    let options = Options { client, entropy, show_errors, limits: limits.session };
     let waker: functions::Waker = Arc::new(move || wake.notify_one());
     let version = options.client.to_string();
     let connection = Connection::new(&service.runtime, options, waker);

@@ -46,7 +46,12 @@ struct Server {
 impl Connection {
     pub(super) fn new() -> Connection {
         let client = ClientVersion::resolve(None, Some("1.48.0")).expect("a version of npm");
-        let options = Options { client, entropy: [3; 16], show_errors: true };
+        let options = Options {
+            client,
+            entropy: [3; 16],
+            show_errors: true,
+            limits: protocol::SessionLimits::default(),
+        };
         let now_ms = 1_700_000_000_000;
         let session = Session::new(options, 0, now_ms);
         Connection { session, server: Server { head: 100, ..Server::default() }, now_ms }

@@ -15,8 +15,9 @@ use super::entry::{
 };
 use super::history::{Cause, LiveRun};
 use super::session::{Covered, QuerySpec, SessionId, SessionState, Waker};
-use super::{IDLE_BYTES_MAX, IDLE_ENTRIES_MAX, RUN_FAILURES_MAX, access_of};
+use super::{RUN_FAILURES_MAX, access_of};
 use crate::error::Error;
+use crate::options::RuntimeOptions;
 use crate::runtime::Caller;
 
 /// What is to be done after a step, outside the lock.
@@ -40,6 +41,8 @@ pub(crate) struct State {
     waiting_for_head: Vec<SessionId>,
     idle: VecDeque<(EntryId, usize)>,
     pub(super) idle_bytes: usize,
+    idle_entries_max: usize,
+    idle_bytes_max: usize,
     pub(super) counts: Counts,
 }
 
@@ -55,7 +58,7 @@ pub(super) struct Counts {
 }
 
 impl State {
-    pub(crate) fn new(head: Timestamp) -> Self {
+    pub(crate) fn new(head: Timestamp, options: &RuntimeOptions) -> Self {
         Self {
             head,
             next: 0,
@@ -67,6 +70,8 @@ impl State {
             waiting_for_head: Vec::new(),
             idle: VecDeque::new(),
             idle_bytes: 0,
+            idle_entries_max: options.idle_entries_max,
+            idle_bytes_max: options.idle_bytes_max,
             counts: Counts::default(),
         }
     }
@@ -460,7 +465,7 @@ impl State {
         let bytes = entry.bytes();
         self.idle.push_back((id, bytes));
         self.idle_bytes += bytes;
-        while self.idle.len() > IDLE_ENTRIES_MAX || self.idle_bytes > IDLE_BYTES_MAX {
+        while self.idle.len() > self.idle_entries_max || self.idle_bytes > self.idle_bytes_max {
             let Some((oldest, bytes)) = self.idle.pop_front() else { break };
             self.idle_bytes -= bytes;
             if self.entries.get(&oldest).is_some_and(|entry| entry.sessions.is_empty()) {

@@ -361,16 +361,45 @@ fn finished_jobs_are_deleted_after_a_week() {
     world.drain(&mut jobs, &mut crons);
     world.ok("m:later", later("m:send", 1e9, 9.0));
     world.clock.advance_ms(7 * 24 * 3_600_000 - 1);
-    assert!(!block_on(jobs::delete_finished(world.host())).unwrap());
+    assert!(!block_on(jobs::delete_finished(world.host(), jobs::FINISHED_JOBS_KEPT)).unwrap());
     assert_eq!(states(&world).len(), 4);
     world.clock.advance_ms(1);
-    assert!(!block_on(jobs::delete_finished(world.host())).unwrap());
+    assert!(!block_on(jobs::delete_finished(world.host(), jobs::FINISHED_JOBS_KEPT)).unwrap());
     assert_eq!(states(&world), ["pending"]);
     let rows = world.step(|tx| {
         let table = &system::SCHEDULED_JOBS;
         crate::system_rows::scan(tx, table, "by_next_ts", &[], Order::Asc, None).unwrap().len()
     });
     assert_eq!(rows, 1);
+}
+
+#[test]
+fn an_operator_says_how_long_finished_jobs_are_kept() {
+    let world = World::new(app());
+    let (mut jobs, mut crons) = (DueQueue::jobs(), DueQueue::crons());
+    world.ok("m:later", later("m:send", 0.0, 1.0));
+    world.drain(&mut jobs, &mut crons);
+    let kept = std::time::Duration::from_secs(5);
+    world.clock.advance_ms(4999);
+    block_on(jobs::delete_finished(world.host(), kept)).unwrap();
+    assert_eq!(states(&world).len(), 1);
+    world.clock.advance_ms(1);
+    block_on(jobs::delete_finished(world.host(), kept)).unwrap();
+    assert!(states(&world).is_empty());
+}
+
+#[test]
+fn an_operator_says_how_many_run_at_once() {
+    let world = World::new(app());
+    let queues = crate::due::DueQueues::new(3, 5);
+    for n in 0..10 {
+        world.ok("m:later", later("m:send", 0.0, f64::from(n)));
+    }
+    for entry in world.engine.take_published() {
+        queues.jobs.lock().apply(&entry);
+    }
+    assert_eq!(queues.jobs.lock().take(world.clock_now()).len(), 3);
+    assert_eq!(queues.crons.lock().parallel(), 5);
 }
 
 #[test]

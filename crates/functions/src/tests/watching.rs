@@ -58,6 +58,10 @@ struct World {
 
 impl World {
     fn new() -> World {
+        World::with(crate::RuntimeOptions::default())
+    }
+
+    fn with(options: crate::RuntimeOptions) -> World {
         let clock = Arc::new(ManualClock::new(START));
         let env = Env { clock: clock.clone(), random: Arc::new(SeededRandom::new(1)) };
         let store = Arc::new(MemoryStore::new());
@@ -72,7 +76,7 @@ impl World {
             })
             .unwrap();
         let (secret, instance_name) = (InstanceSecret::new([9; 32]), Arc::from("test"));
-        let parts = RuntimeParts { engine, registry: app.registry, secret, instance_name };
+        let parts = RuntimeParts { engine, registry: app.registry, secret, instance_name, options };
         let world = World { runtime: Runtime::new(parts), clock };
         world.settle();
         world
@@ -253,6 +257,24 @@ fn a_query_that_is_shown_while_the_first_commit_after_a_long_rest_is_published()
     while world.runtime.run_work(0) {}
     let covered = session.poll(Timestamp(0)).unwrap().unwrap();
     assert_eq!(covered.ts, world.runtime.durable());
+}
+
+#[test]
+fn an_operator_says_how_many_results_are_kept_that_nobody_shows() {
+    let check = |idle_entries_max, idle_bytes_max, expected: usize| {
+        let options =
+            crate::RuntimeOptions { idle_entries_max, idle_bytes_max, ..Default::default() };
+        let world = World::with(options);
+        for room in ["a", "b", "c"] {
+            drop(world.show("m:list", room));
+        }
+        let stats = world.runtime.live().stats();
+        assert_eq!((stats.idle, stats.entries), (expected, 0));
+    };
+    check(9, 1 << 20, 3);
+    check(2, 1 << 20, 2);
+    check(0, 1 << 20, 0);
+    check(9, 1, 0);
 }
 
 #[test]

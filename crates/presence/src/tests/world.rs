@@ -42,6 +42,7 @@ impl World {
             registry: app.registry,
             secret: InstanceSecret::new([9; 32]),
             instance_name: Arc::from("test"),
+            options: functions::RuntimeOptions::default(),
         });
         World { clock, runtime }
     }

@@ -8,6 +8,7 @@ use crate::client::{Connect, Token};
 use crate::client_version::ClientVersion;
 use crate::error::SystemError;
 use crate::ids::{QueryId, RequestId, SessionId};
+use crate::limits::SessionLimits;
 use crate::outgoing::Outgoing;
 use crate::result::{CallError, QueryResult};
 
@@ -20,6 +21,8 @@ pub struct Options {
     pub entropy: [u8; 16],
     /// Whether errors that the session itself answers carry their text, or only a request id.
     pub show_errors: bool,
+    /// What the connection may take.
+    pub limits: SessionLimits,
 }
 
 /// Results by query, in any order.

@@ -12,7 +12,7 @@ use value::{ComponentPath, FunctionPath, Timestamp, Value};
 use crate::client::{AddQuery, ModifyQuerySet, QuerySetModification};
 use crate::error::{ErrorClass, SystemError};
 use crate::ids::{QueryId, Version};
-use crate::limits::{QUERIES_MAX, REPLAY_WAIT_MS, TRANSITIONS_WAITING_MAX};
+use crate::limits::{REPLAY_WAIT_MS, TRANSITIONS_WAITING_MAX};
 use crate::outgoing::{Modification, Outgoing, Transition};
 use crate::result::{Digest, QueryResult};
 
@@ -76,7 +76,7 @@ impl<I: Clone> Session<I> {
         if self.queries.contains_key(&query) {
             return Err(SystemError::internal(format!("query {query} is added twice")));
         }
-        if self.queries.len() >= QUERIES_MAX {
+        if self.queries.len() >= self.options.limits.queries_max {
             return Err(too_many_requests("too many queries on one connection"));
         }
         self.hold(bytes)?;
@@ -121,13 +121,32 @@ impl<I: Clone> Session<I> {
     /// Whether a transition is due, and nothing stands in the way of its refresh.
     pub(super) fn may_refresh(&mut self, now_ms: i64) -> bool {
         let busy = self.refresh.is_some() || self.transitions_waiting >= TRANSITIONS_WAITING_MAX;
-        self.is_due() && !busy && (self.begun || self.may_begin(now_ms))
+        self.paced_until_ms = None;
+        if busy || !(self.begun || self.is_due() && self.may_begin(now_ms)) {
+            return false;
+        }
+        if self.is_owed() {
+            return true;
+        }
+        if self.changed <= self.current.ts {
+            return false;
+        }
+        let next = self.pace.next_ms(self.options.limits.burst_interval_ms);
+        if now_ms < next {
+            self.paced_until_ms = Some(next);
+        }
+        now_ms >= next
     }
 
     fn is_due(&self) -> bool {
-        let Version { query_set, identity, ts } = self.current;
+        self.is_owed() || self.changed > self.current.ts
+    }
+
+    /// Whether the client waits for a transition, be there changes or not.
+    fn is_owed(&self) -> bool {
+        let Version { query_set, identity, .. } = self.current;
         let announced = (self.received_query_set, self.received_identity);
-        announced != (query_set, identity) || self.answer_unfollowed || self.changed > ts
+        announced != (query_set, identity) || self.answer_unfollowed
     }
 
     /// The first transition waits for a token that is being verified, and on a reconnect, for a
@@ -144,7 +163,10 @@ impl<I: Clone> Session<I> {
         !(again && comes) || now_ms.saturating_sub(since) >= REPLAY_WAIT_MS
     }
 
-    pub(super) fn start_refresh(&mut self, out: &mut Vec<Output<I>>) {
+    pub(super) fn start_refresh(&mut self, now_ms: i64, out: &mut Vec<Output<I>>) {
+        if !self.is_owed() {
+            self.pace.start(now_ms, self.options.limits.burst_interval_ms);
+        }
         for query in std::mem::take(&mut self.unsubscribe) {
             out.push(Output::Unsubscribe(query));
         }

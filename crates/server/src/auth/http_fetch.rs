@@ -1,6 +1,6 @@
 //! `Fetch` over the network: HTTP/1.1 with TLS, one connection pool, no redirects, no proxy.
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::http::{Request, Response, Uri, header};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -36,6 +36,21 @@ impl HttpFetch {
         };
         let connector = secure.https_or_http().enable_http1().build();
         HttpFetch { client: Client::builder(TokioExecutor::new()).build(connector) }
+    }
+}
+
+impl HttpFetch {
+    /// Asks for an answer of any length, with this `Authorization`.
+    ///
+    /// Errors: `Unreachable`; `Unusable` for what cannot stand in a header.
+    pub async fn post(&self, url: Uri, authorization: &str) -> Result<Response<Body>, FetchError> {
+        let request = Request::post(url)
+            .header(header::AUTHORIZATION, authorization)
+            .header(header::USER_AGENT, concat!("concave/", env!("CARGO_PKG_VERSION")))
+            .body(Empty::new())
+            .map_err(|error| FetchError::Unusable(error.to_string()))?;
+        let response = self.client.request(request).await.map_err(|error| unreachable(&error))?;
+        Ok(response.map(Body::new))
     }
 }
 

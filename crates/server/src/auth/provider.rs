@@ -112,6 +112,16 @@ impl Provider {
         }
     }
 
+    /// Where its keys come from over plain http and not from this machine: anybody on the way can
+    /// replace them.
+    pub fn plain_urls(&self) -> Vec<&str> {
+        let url = match self {
+            Provider::Oidc { domain, .. } => domain.as_str(),
+            Provider::CustomJwt { jwks, .. } => jwks,
+        };
+        Some(url).into_iter().filter(|url| is_plain_and_far(url)).collect()
+    }
+
     /// Whether a token with this issuer and audience is its own.
     pub fn matches(&self, issuer: &Issuer, audience: &[String]) -> bool {
         let audience_fits =
@@ -159,6 +169,15 @@ pub(crate) fn is_web_url(text: &str) -> bool {
             let text = authority.as_str();
             !authority.host().is_empty() && !text.ends_with(':') && !text.contains('@')
         })
+}
+
+fn is_plain_and_far(url: &str) -> bool {
+    let Ok(uri) = url.parse::<Uri>() else { return false };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_ascii_lowercase();
+    let is_near = host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    uri.scheme_str() == Some("http") && !is_near
 }
 
 fn jwks_url(text: &str) -> Result<String, ConfigError> {
@@ -282,5 +301,28 @@ mod tests {
         check("https://b", &[], Some(2));
         check("http://b", &[], None);
         check("https://B", &[], None);
+    }
+
+    #[test]
+    fn plain_http_of_other_machines_is_named() {
+        let check = |provider: serde_json::Value, expected: &[&str]| {
+            let config = parse_config(&json!({ "providers": [provider] })).unwrap();
+            assert_eq!(config[0].plain_urls(), expected);
+        };
+        let oidc = |domain: &str| json!({ "domain": domain, "applicationID": "a" });
+        check(oidc("http://id.example"), &["http://id.example"]);
+        check(oidc("http://10.0.0.1:80/x"), &["http://10.0.0.1:80/x"]);
+        check(oidc("http://localhost.example"), &["http://localhost.example"]);
+        for near in ["https://id.example", "id.example", "http://localhost:1", "http://a.localhost"]
+        {
+            check(oidc(near), &[]);
+        }
+        check(oidc("http://127.0.0.9"), &[]);
+        check(oidc("http://[::1]:3"), &[]);
+        let custom = |issuer: &str, jwks: &str| json!({ "type": "customJwt", "issuer": issuer, "jwks": jwks, "algorithm": "RS256" });
+        check(custom("https://a", "http://b/keys"), &["http://b/keys"]);
+        // Tokens of this one are checked with keys that nobody can replace.
+        check(custom("http://a", "https://b/keys"), &[]);
+        check(custom("http://a", "data:text/plain,{}"), &[]);
     }
 }

@@ -141,7 +141,7 @@ mod tests {
     use tokio_stream::wrappers::UnboundedReceiverStream;
 
     use super::*;
-    use crate::http::limits::Room;
+    use crate::http::limits::{HttpLimits, Room};
 
     /// A body that gives what is sent.
     fn channel() -> (mpsc::UnboundedSender<Bytes>, Body) {
@@ -195,7 +195,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn large_bodies_that_drip_do_not_keep_small_ones_out() {
-        let room = Room::with(1, 16 << 20);
+        let room = Room::with(&HttpLimits { requests_max: 1, ..HttpLimits::default() }, 16 << 20);
         let (sender, body) = channel();
         let first = tokio::spawn(collect(request(body, Some(Turn::new(&room))), 16 << 20));
         sender.send(Bytes::from(vec![b'x'; SMALL_BYTES_MAX + 1])).unwrap();

@@ -14,7 +14,10 @@ use hyper::body::Body as _;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Most requests that are handled at once; more wait. Source: spec/http-api.md section 2.
+use super::request::BODY_BYTES_MAX;
+
+/// Most requests that are handled at once; more wait. As the next one, unless an operator says
+/// otherwise. Source: spec/http-api.md section 2.
 pub const REQUESTS_MAX: usize = 128;
 /// A request without an answer after this is ended. Source: spec/http-api.md section 2.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
@@ -23,20 +26,47 @@ pub const BODIES_BYTES_MAX: usize = 256 << 20;
 /// The unit of that budget, in bytes.
 const UNIT: usize = 1 << 10;
 
+/// What requests may take; the default is what the constants say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Most requests that are handled at once.
+    pub requests_max: usize,
+    /// A request without an answer after this is ended.
+    pub request_timeout: Duration,
+    /// Largest body of a function endpoint, in bytes.
+    pub body_bytes_max: usize,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            requests_max: REQUESTS_MAX,
+            request_timeout: REQUEST_TIMEOUT,
+            body_bytes_max: BODY_BYTES_MAX,
+        }
+    }
+}
+
 /// Room for `REQUESTS_MAX` requests and `BODIES_BYTES_MAX` of their bodies.
 pub(crate) struct Room {
     turns: Arc<Semaphore>,
     units: Arc<Semaphore>,
+    timeout: Duration,
+    body_bytes_max: usize,
 }
 
 impl Room {
-    pub(super) fn new() -> Arc<Room> {
-        Room::with(REQUESTS_MAX, BODIES_BYTES_MAX)
+    pub(super) fn new(limits: &HttpLimits) -> Arc<Room> {
+        Room::with(limits, BODIES_BYTES_MAX)
     }
 
-    pub(super) fn with(requests: usize, bytes: usize) -> Arc<Room> {
-        let units = Arc::new(Semaphore::new(bytes / UNIT));
-        Arc::new(Room { turns: Arc::new(Semaphore::new(requests)), units })
+    pub(super) fn with(limits: &HttpLimits, bytes: usize) -> Arc<Room> {
+        Arc::new(Room {
+            turns: Arc::new(Semaphore::new(limits.requests_max)),
+            units: Arc::new(Semaphore::new(bytes / UNIT)),
+            timeout: limits.request_timeout,
+            body_bytes_max: limits.body_bytes_max,
+        })
     }
 }
 
@@ -50,6 +80,11 @@ pub(super) struct Turn {
 impl Turn {
     pub(super) fn new(room: &Arc<Room>) -> Turn {
         Turn { room: Arc::clone(room), held: Arc::default() }
+    }
+
+    /// Largest body of a function endpoint, in bytes.
+    pub(super) fn body_bytes_max(&self) -> usize {
+        self.room.body_bytes_max
     }
 
     /// Waits for one of the turns.
@@ -73,7 +108,7 @@ pub(super) async fn limit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let turn = Turn::new(&room);
+    let (turn, timeout) = (Turn::new(&room), room.timeout);
     request.extensions_mut().insert(turn.clone());
     let answer = async {
         if request.body().is_end_stream() {
@@ -81,7 +116,7 @@ pub(super) async fn limit(
         }
         next.run(request).await
     };
-    match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
+    match tokio::time::timeout(timeout, answer).await {
         Ok(response) => response,
         Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
     }
@@ -99,7 +134,7 @@ mod tests {
     use crate::http::testing::body_text;
 
     fn app(permits: usize) -> Router {
-        let room = Room::with(permits, 0);
+        let room = Room::with(&HttpLimits { requests_max: permits, ..HttpLimits::default() }, 0);
         Router::new()
             .route("/fast", get(|| async { "fast" }))
             .route("/body", post(|request: Request| collect(request, 100)))

@@ -4,11 +4,12 @@
 //!                                                       └── HttpError (crate::errors)
 //!
 //! `calls` runs functions, `export` gives out all documents, `admin` shows and changes what is there,
-//! `metrics` counts, `health` says what runs here, `operation` whether it is well, `dev_auth` gives tokens
+//! `metrics` counts, `health` says what runs here, `operation` whether it is well, `backup` streams all of it, `dev_auth` gives tokens
 //! in development. Time
 //! and randomness come from `Service`, tokens are verified in `crate::auth`.
 
 mod admin;
+pub mod backup;
 #[cfg(test)]
 mod bad_input;
 pub mod body;
@@ -41,7 +42,7 @@ use crate::service::Service;
 use crate::watching::Watching;
 
 pub use cors::layer as cors;
-pub use limits::{BODIES_BYTES_MAX, REQUEST_TIMEOUT, REQUESTS_MAX};
+pub use limits::{BODIES_BYTES_MAX, HttpLimits, REQUEST_TIMEOUT, REQUESTS_MAX};
 
 /// All endpoints of the cloud origin that need no socket. With an issuer also the one that gives
 /// tokens to anyone near: only for development.
@@ -51,6 +52,7 @@ pub fn router(service: Service, dev_issuer: Option<Arc<DevIssuer>>) -> Router {
         None => Router::new(),
     };
     let watching = Arc::clone(&service.watching);
+    let room = limits::Room::new(&service.options.http);
     calls::routes()
         .merge(export::routes())
         .merge(health::routes())
@@ -58,7 +60,7 @@ pub fn router(service: Service, dev_issuer: Option<Arc<DevIssuer>>) -> Router {
         .merge(admin::routes())
         .with_state(service)
         .merge(dev)
-        .layer(middleware::from_fn_with_state(limits::Room::new(), limits::limit))
+        .layer(middleware::from_fn_with_state(room, limits::limit))
         .layer(middleware::from_fn_with_state(watching, count))
 }
 

@@ -21,7 +21,7 @@ pub struct OutsideOrigins {
     pub site: String,
 }
 
-/// `router` with `/livez`, `/readyz` and `/api/v1/get_canonical_urls`.
+/// `router` with `/livez`, `/readyz`, `/api/v1/get_canonical_urls` and `/api/check_admin_key`.
 ///
 /// Of two merged routers the second one answers unknown paths: that is `router`, so that preflights and
 /// refusals there are still what pages of other origins can read.
@@ -34,6 +34,7 @@ fn routes(service: Service, origins: OutsideOrigins) -> Router {
         .route("/livez", get("alive\n"))
         .route("/readyz", get(ready))
         .route("/api/v1/get_canonical_urls", get(canonical_urls))
+        .route("/api/check_admin_key", get(check_admin_key))
         .with_state(service)
         .layer(Extension(origins))
 }
@@ -92,6 +93,26 @@ async fn canonical_urls(
 ) -> Result<Json<CanonicalUrls>, HttpError> {
     principal.require(Operation::ViewMetrics)?;
     Ok(Json(CanonicalUrls { convex_cloud_url: origins.clients, convex_site_url: origins.site }))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyFacts {
+    success: bool,
+    allowed_ops: Vec<&'static str>,
+    is_read_only: bool,
+}
+
+/// What the key of the caller allows; the dashboard asks when somebody logs in. Any key that is good
+/// may ask. Source: spec/deploy-api.md 17.2.
+async fn check_admin_key(principal: Principal) -> Result<Json<KeyFacts>, HttpError> {
+    let admin = principal.require(Operation::ViewMetrics)?;
+    let allowed = Operation::ALL.into_iter().filter(|operation| admin.may(*operation));
+    Ok(Json(KeyFacts {
+        success: true,
+        allowed_ops: allowed.map(Operation::as_str).collect(),
+        is_read_only: admin.is_read_only,
+    }))
 }
 
 #[cfg(test)]

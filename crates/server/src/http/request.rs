@@ -13,10 +13,11 @@ use protocol::ClientVersion;
 use serde::de::DeserializeOwned;
 
 use super::body;
+use super::limits::Turn;
 use crate::errors::{self, HttpError};
 use crate::service::Service;
 
-/// Largest body of a function endpoint, in bytes. Source: spec/http-api.md section 13.
+/// Largest body of a function endpoint, in bytes, unless an operator says otherwise. Source: spec/http-api.md section 13.
 pub const BODY_BYTES_MAX: usize = (16 << 20) + 2000;
 /// Longest request id that is taken from a client, in bytes; it appears in error texts.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -33,7 +34,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             let message = "Expected request with `Content-Type: application/json`";
             return Err(bad_body(message));
         }
-        let bytes = body::collect(request, BODY_BYTES_MAX).await?;
+        let turn = request.extensions().get::<Turn>();
+        let bytes_max = turn.map_or(BODY_BYTES_MAX, Turn::body_bytes_max);
+        let bytes = body::collect(request, bytes_max).await?;
         serde_json::from_slice(&bytes).map(JsonBody).map_err(|error| bad_body(error.to_string()))
     }
 }

@@ -26,6 +26,7 @@ use crate::auth::testing::FakeFetch;
 use crate::auth::{
     Admin, Authenticator, Holder, Verifier, VerifierOptions, admin_key, parse_config,
 };
+use crate::http::backup;
 use crate::http::operation::{self, OutsideOrigins};
 use crate::service::{Service, ServiceOptions};
 
@@ -105,6 +106,15 @@ fn notes() -> App {
         .action("dir/jobs:run", async |_: ActionCtx, (): ()| Ok(3.0))
 }
 
+/// Backups of nothing.
+struct NoBackups;
+
+impl backup::BackupSource for NoBackups {
+    fn open(&self) -> Result<Box<dyn std::io::Read + Send>, String> {
+        Ok(Box::new(&b"a backup"[..]))
+    }
+}
+
 impl World {
     pub(crate) fn new() -> World {
         World::with(false)
@@ -120,6 +130,7 @@ impl World {
             registry: notes().build().unwrap().registry,
             secret: InstanceSecret::new(SECRET),
             instance_name: "inst".into(),
+            options: functions::RuntimeOptions::default(),
         });
         let folder = tempfile::tempdir().unwrap();
         let issuer = DevIssuer::open(folder.path()).unwrap();
@@ -134,13 +145,14 @@ impl World {
             authenticator: Arc::new(authenticator),
             watching: Arc::default(),
             codecs: Arc::default(),
-            options: ServiceOptions { show_errors: !redact },
+            options: ServiceOptions { show_errors: !redact, ..ServiceOptions::default() },
             stopping,
         };
         let origins =
             OutsideOrigins { clients: "http://a.example".into(), site: "http://b.example".into() };
         let router = crate::dev_router(service.clone(), Arc::new(issuer));
         let router = operation::beside(router, service.clone(), origins);
+        let router = backup::beside(router, service.clone(), Arc::new(NoBackups));
         World { router, runtime, service, clock, token, _folder: folder, _stop: stop, pool }
     }
 

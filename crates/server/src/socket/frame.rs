@@ -17,8 +17,8 @@ mod extension;
 mod tests;
 
 pub(super) use decoder::Decoder;
-pub use deflate::Codecs;
 pub(super) use deflate::Deflater;
+pub use deflate::{CONTEXTS_BYTES_MAX, Codecs};
 pub(super) use encoder::{Encoder, Frame, close_payload};
 pub(super) use extension::Extension;
 

@@ -118,13 +118,14 @@ impl World {
             registry: notes().build().unwrap().registry,
             secret: secret.clone(),
             instance_name: "inst".into(),
+            options: functions::RuntimeOptions::default(),
         });
         let verifier = Verifier::new(Vec::new(), FakeFetch::new(), VerifierOptions::default());
         let (stop, stopping) = watch::channel(false);
         let service = Service {
             runtime,
             authenticator: Arc::new(Authenticator::new(secret, "inst", verifier)),
-            options: ServiceOptions { show_errors: true },
+            options: ServiceOptions::default(),
             stopping,
             watching: Arc::default(),
             codecs: Arc::default(),

@@ -112,7 +112,12 @@ impl<'a> Server<'a> {
             let is_response = line["dir"] == "s->c" && kind.ends_with("Response");
             is_response.then(|| (msg["requestId"].as_u64().unwrap(), msg.clone()))
         };
-        let options = Options { client, entropy: [0; 16], show_errors: true };
+        let options = Options {
+            client,
+            entropy: [0; 16],
+            show_errors: true,
+            limits: crate::SessionLimits::default(),
+        };
         Server {
             name,
             session: Session::new(options, "anonymous", 0),

@@ -2,11 +2,16 @@
 
 use crate::limits::{ACTIONS_RUNNING_MAX, MESSAGES_WAITING_MAX, MUTATIONS_QUEUED_MAX, QUERIES_MAX};
 use crate::session::{Close, Input, MutationOutcome, Options, Output, Session, Verified};
-use crate::{ClientVersion, Outgoing, RequestId};
+use crate::{ClientVersion, Outgoing, RequestId, SessionLimits};
 use value::Timestamp;
 
 fn session() -> Session<()> {
-    let options = Options { client: ClientVersion::UNKNOWN, entropy: [1; 16], show_errors: false };
+    with(SessionLimits::default())
+}
+
+fn with(limits: SessionLimits) -> Session<()> {
+    let options =
+        Options { client: ClientVersion::UNKNOWN, entropy: [1; 16], show_errors: false, limits };
     Session::new(options, (), 0)
 }
 
@@ -256,4 +261,60 @@ fn the_deadline_is_the_next_thing_that_time_alone_causes() {
     session.flush(17_000);
     session.handle(17_000, Input::Refreshed { ts: Timestamp(9), results: vec![] });
     assert_eq!(session.deadline_ms(), 136_000, "silence counts");
+}
+
+#[test]
+fn what_an_operator_sets_takes_effect() {
+    let too_many = || [close(Some(1013), "TooManyConcurrentRequests")];
+    let add = |id: usize| {
+        format!(
+            r#"{{"type":"ModifyQuerySet","baseVersion":{id},"newVersion":{},"modifications":[{{"type":"Add","queryId":{id},"udfPath":"a","args":[{{"x":"123456"}}]}}]}}"#,
+            id + 1
+        )
+    };
+    let mut session = with(SessionLimits { queries_max: 1, ..SessionLimits::default() });
+    assert_eq!(frame(&mut session, &add(0)), []);
+    assert_eq!(frame(&mut session, &add(1)), too_many());
+
+    let mut session = with(SessionLimits { held_bytes_max: 10, ..SessionLimits::default() });
+    assert_eq!(frame(&mut session, &add(0)), too_many());
+
+    let mut session = with(SessionLimits { mutation_ms_max: 7, ..SessionLimits::default() });
+    frame(&mut session, &call("Mutation", 0));
+    assert_eq!(session.deadline_ms(), 7);
+    assert_eq!(session.handle(6, Input::Tick), []);
+    assert_eq!(session.handle(7, Input::Tick), [close(Some(1011), "InternalServerError")]);
+}
+
+#[test]
+fn changes_of_a_burst_wait_for_their_time_and_answers_do_not() {
+    let mut session = with(SessionLimits { burst_interval_ms: 50, ..SessionLimits::default() });
+    let mut ts = 0;
+    let mut change = |session: &mut Session<()>, now_ms: i64| {
+        ts += 1;
+        session.handle(now_ms, Input::Changed { ts: Timestamp(ts) });
+        let started = session.flush(now_ms).len();
+        let refreshed = Input::Refreshed { ts: Timestamp(ts), results: Vec::new() };
+        if started > 0 {
+            assert_eq!(session.handle(now_ms, refreshed).len(), 1);
+            session.handle(now_ms, Input::Drained);
+        }
+        started
+    };
+    let started: Vec<usize> = (0..5).map(|_| change(&mut session, 1000)).collect();
+    assert_eq!(started, [1, 1, 1, 0, 0]);
+    // It says when it wants to be asked again, and only while something waits.
+    assert_eq!(session.deadline_ms(), 1050);
+    // The client's own step goes at once, and brings what waited.
+    session.handle(
+        1001,
+        Input::Frame(
+            r#"{"type":"ModifyQuerySet","baseVersion":0,"newVersion":1,"modifications":[]}"#,
+        ),
+    );
+    assert_eq!(session.flush(1001), [Output::Refresh { at_least: Timestamp(5) }]);
+    session.handle(1001, Input::Refreshed { ts: Timestamp(5), results: Vec::new() });
+    session.handle(1001, Input::Drained);
+    assert_eq!(session.flush(1001), []);
+    assert!(session.deadline_ms() > 1050);
 }

@@ -126,6 +126,7 @@ impl Model {
             client: ClientVersion::resolve(None, Some("1.48.0")).unwrap(),
             entropy: [3; 16],
             show_errors: true,
+            limits: crate::SessionLimits::default(),
         };
         let mut model = Model {
             session: Session::new(options, 0, 0),
@@ -516,7 +517,7 @@ proptest! {
     #[test]
     fn nothing_makes_it_panic(inputs in prop::collection::vec(junk(), 0..60)) {
         let options =
-            Options { client: ClientVersion::UNKNOWN, entropy: [0; 16], show_errors: true };
+            Options { client: ClientVersion::UNKNOWN, entropy: [0; 16], show_errors: true, limits: crate::SessionLimits::default() };
         let mut session: Session<u8> = Session::new(options, 0, 0);
         let mut version = Version::START;
         let mut closed = false;

@@ -87,7 +87,12 @@ impl Stage {
         }
         let session = self.session.get_or_insert_with(|| {
             let client = self.client.clone();
-            let options = Options { client, entropy: [7; 16], show_errors: true };
+            let options = Options {
+                client,
+                entropy: [7; 16],
+                show_errors: true,
+                limits: crate::SessionLimits::default(),
+            };
             Session::new(options, String::from("anonymous"), 0)
         });
         let mut out = session.handle(self.now_ms, read_input(word, rest));

@@ -13,8 +13,9 @@ use parking_lot::Mutex;
 
 use super::Extension;
 
-/// Bytes of all compressors that remember what their sockets were sent.
-pub(crate) const CONTEXTS_BYTES_MAX: usize = 64 << 20;
+/// Bytes of all compressors that remember what their sockets were sent, unless an operator says
+/// otherwise.
+pub const CONTEXTS_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes of one compressor with the largest window, in round terms: the window twice, its hash chains,
 /// and what is not yet written.
@@ -61,7 +62,7 @@ impl Default for Codecs {
 
 impl Codecs {
     /// None lent, none remembered. Contexts take at most `contexts_bytes_max`.
-    pub(crate) fn new(contexts_bytes_max: usize) -> Codecs {
+    pub fn new(contexts_bytes_max: usize) -> Codecs {
         Codecs {
             contexts_bytes: AtomicUsize::new(0),
             contexts_bytes_max,

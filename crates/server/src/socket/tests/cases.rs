@@ -1,5 +1,7 @@
 //! What breaks others: lost answers, stampedes, subscriptions that stay. The numbers name the cases.
 
+use protocol::limits::{BURST_FREE, BURST_INTERVAL_MS};
+
 use super::*;
 
 /// A client's socket that comes back with everything it wants.
@@ -164,4 +166,58 @@ async fn mutations_of_one_socket_run_in_the_order_sent() {
         assert!(ts > last, "{n} has committed before the one sent before it");
         last = ts;
     }
+}
+
+/// How many transitions each of 30 watchers gets of 2,000 heartbeats in two seconds. What comes alone
+/// after them is there at once.
+async fn burst(burst_interval_ms: i64) -> Vec<usize> {
+    let mut world = World::new();
+    world.service.options.socket.session.burst_interval_ms = burst_interval_ms;
+    let mut writer = world.open(None);
+    writer.connect().await;
+    writer.mutate(0, "notes:add", json!({"text":"0"})).await;
+    let mut clients = Vec::new();
+    for _ in 0..30 {
+        clients.push(come_back(&world, 0, &[(0, "notes:list", json!({}))]).await);
+    }
+    world.settle().await;
+    for client in &mut clients {
+        assert_eq!(client.transition().await[0]["value"][0]["text"], "0");
+    }
+    for heartbeat in 1..=2000 {
+        writer.mutate(heartbeat, "notes:replace", json!({"text":heartbeat.to_string()})).await;
+        world.settle().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut counts = Vec::new();
+    for client in &mut clients {
+        // The newest state comes to everybody, whatever was left out before it.
+        let mut count = 1;
+        while client.transition().await[0]["value"][0]["text"] != "2000" {
+            count += 1;
+        }
+        counts.push(count);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begin = tokio::time::Instant::now();
+    writer.mutate(2001, "notes:replace", json!({"text":"alone"})).await;
+    world.settle().await;
+    for client in &mut clients {
+        assert_eq!(client.transition().await[0]["value"][0]["text"], "alone");
+    }
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+    counts
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_heartbeats_reaches_watchers_ten_times_a_second() {
+    let counts = burst(BURST_INTERVAL_MS).await;
+    let most = 2000 / BURST_INTERVAL_MS + BURST_FREE;
+    assert!(counts.iter().all(|count| (20..=most as usize).contains(count)), "{counts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_interval_a_burst_reaches_watchers_with_every_commit() {
+    let counts = burst(0).await;
+    assert_eq!(counts, [2000; 30]);
 }

@@ -125,8 +125,12 @@ async fn a_mutation_that_does_not_end_closes_the_socket() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_lost_ends_the_connection() {
     let world = World::new();
-    let options =
-        protocol::Options { client: ClientVersion::UNKNOWN, entropy: [0; 16], show_errors: false };
+    let options = protocol::Options {
+        client: ClientVersion::UNKNOWN,
+        entropy: [0; 16],
+        show_errors: false,
+        limits: protocol::SessionLimits::default(),
+    };
     let runtime = &world.service.runtime;
     let mut connection = crate::connection::Connection::new(runtime, options, Arc::new(|| {}));
     let kept = super::super::Promise::new(&connection);

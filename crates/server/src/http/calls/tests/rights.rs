@@ -81,15 +81,6 @@ fn rows() -> Vec<Row> {
             call("dir/jobs:run"),
             Rule::Admin(Operation::RunInternalAction),
         ),
-        row("/livez", "GET", "/livez", json!(null), Rule::Open),
-        row("/readyz", "GET", "/readyz", json!(null), Rule::Open),
-        row(
-            "/api/v1/get_canonical_urls",
-            "GET",
-            "/api/v1/get_canonical_urls",
-            json!(null),
-            Rule::Admin(Operation::ViewMetrics),
-        ),
         row("/metrics", "GET", "/metrics", json!(null), Rule::Admin(Operation::ViewMetrics)),
         row("/dev-auth/token", "POST", "/dev-auth/token", json!({"user":"x"}), Rule::Near),
         row(
@@ -103,9 +94,33 @@ fn rows() -> Vec<Row> {
         row("/api/{version}/sync", "GET", "/api/1.48.0/sync", json!(null), Rule::Socket),
     ]
     .into_iter()
+    .chain(operator_rows())
     .chain(export_rows())
     .chain(admin_rows())
     .collect()
+}
+
+/// What operators and their tools ask.
+fn operator_rows() -> Vec<Row> {
+    let row = |route, method, path, body, rule| Row { route, ask: (method, path, body), rule };
+    vec![
+        row("/livez", "GET", "/livez", json!(null), Rule::Open),
+        row("/readyz", "GET", "/readyz", json!(null), Rule::Open),
+        row(
+            "/api/v1/get_canonical_urls",
+            "GET",
+            "/api/v1/get_canonical_urls",
+            json!(null),
+            Rule::Admin(Operation::ViewMetrics),
+        ),
+        row(
+            "/api/check_admin_key",
+            "GET",
+            "/api/check_admin_key",
+            json!(null),
+            Rule::Admin(Operation::ViewMetrics),
+        ),
+    ]
 }
 
 /// Streaming export.
@@ -129,7 +144,7 @@ fn export_rows() -> Vec<Row> {
 
 /// The admin endpoints. What is named does not exist where it must not be changed.
 fn admin_rows() -> Vec<Row> {
-    use Operation::{Control, RunInternalMutation, RunInternalQuery, WriteData};
+    use Operation::{Control, CreateBackup, RunInternalMutation, RunInternalQuery, WriteData};
     use Operation::{ViewData, ViewLogs, ViewMetrics};
     let none = json!(null);
     let note = json!({"document":{"text":"x"}});
@@ -156,6 +171,7 @@ fn admin_rows() -> Vec<Row> {
         ("sessions", "GET", "sessions", none.clone(), ViewData),
         ("live", "GET", "live", none.clone(), ViewData),
         ("live/{number}", "GET", "live/x", none.clone(), ViewData),
+        ("backup", "POST", "backup", none.clone(), CreateBackup),
         ("executions", "GET", "executions", none, ViewLogs),
     ]
     .into_iter()
